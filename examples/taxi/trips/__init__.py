@@ -1,0 +1,1 @@
+"""How long will this trip take? New York green cabs, one model for each borough."""

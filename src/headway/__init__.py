@@ -1,0 +1,89 @@
+"""headway takes a team from raw data to models in production: declare, run, look."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from headway.define import (
+    BatchPrediction,
+    Entity,
+    FeatureView,
+    Gate,
+    Label,
+    Model,
+    RandomSplit,
+    Request,
+    Source,
+    TimeSplit,
+    between,
+    calendar,
+    count,
+    expr,
+    first,
+    freshness,
+    last,
+    matches,
+    max,
+    mean,
+    min,
+    not_null,
+    nunique,
+    one_of,
+    quantile,
+    request_features,
+    row_count,
+    std,
+    sum,
+    unique,
+)
+from headway.errors import HeadwayError
+
+if TYPE_CHECKING:
+    from headway.project import Project, load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BatchPrediction",
+    "Entity",
+    "FeatureView",
+    "Gate",
+    "HeadwayError",
+    "Label",
+    "Model",
+    "Project",
+    "RandomSplit",
+    "Request",
+    "Source",
+    "TimeSplit",
+    "between",
+    "calendar",
+    "count",
+    "expr",
+    "first",
+    "freshness",
+    "last",
+    "load",
+    "matches",
+    "max",
+    "mean",
+    "min",
+    "not_null",
+    "nunique",
+    "one_of",
+    "quantile",
+    "request_features",
+    "row_count",
+    "std",
+    "sum",
+    "unique",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # The project brings pyarrow and the metadata store along; declarations do not need them.
+    if name in ("load", "Project"):
+        from headway import project
+
+        return getattr(project, name)
+    raise AttributeError(f"module 'headway' has no attribute {name!r}")

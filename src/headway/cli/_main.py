@@ -1,0 +1,49 @@
+"""The entry point: verbs, and errors turned into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+import typing
+
+import typer
+
+from headway.cli import _doctor, _features, _models, _predict, _run, _serve
+from headway.cli._show import fail
+from headway.errors import HeadwayError
+
+app = typer.Typer(
+    name="headway",
+    help="From raw data to models in production: declare, run, look.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("doctor")(_doctor.doctor)
+app.command("plan")(_run.plan)
+app.command("run")(_run.run)
+app.command("check")(_run.check)
+app.add_typer(_features.app, name="features")
+app.command("train")(_models.train)
+app.add_typer(_models.app, name="models")
+app.command("rollback")(_models.rollback)
+app.command("predict")(_predict.predict)
+app.command("serve")(_serve.serve)
+
+
+def main() -> typing.NoReturn:
+    """Run a command. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a gate or a check said no."""
+    try:
+        app(standalone_mode=True)
+    except HeadwayError as error:
+        fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        sys.exit(1)
+    except KeyboardInterrupt:
+        fail("stopped; what was finished is kept, and running it again goes on from there", 130)
+    except MemoryError:
+        fail("out of memory; set memory_limit in headway.toml, or give it fewer rows at once", 1)
+    except OSError as error:
+        fail(f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}", 1)
+    sys.exit(0)

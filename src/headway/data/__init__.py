@@ -1,0 +1,1 @@
+"""Data: read, checked, turned into features, kept online."""

@@ -1,0 +1,37 @@
+"""Which keys' values may differ between two moments."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from headway.data.compute._codes import KeyCodes
+from headway.data.compute._timeline import later
+from headway.define.records import BEGINNING, FOREVER, Events, ViewPlan
+
+
+def changed_rows(plan: ViewPlan, events: Events, previous_r: int, r: int) -> np.ndarray:
+    """Which versions may make the value at ``r`` another than at ``previous_r``.
+
+    Those that come into view or leave it: by their event (a window's whole reach counts), by becoming known or being
+    replaced, or by outliving the ttl.
+    """
+    begin, end = (np.array([min(max(moment, BEGINNING), FOREVER)]) for moment in sorted((previous_r, r)))
+    if begin == end:
+        return np.zeros(len(events), dtype=bool)
+    changed = (events.known > begin) & (events.known <= end)
+    changed |= (events.until > begin) & (events.until <= end)
+    if plan.timeless:
+        return changed
+    event = events.event
+    old = event <= end if plan.effective else event < end
+    changed |= (event >= later(begin, -(plan.longest_window or 0))) & old
+    if plan.ttl is not None and any(feature.is_latest for feature in plan.features):
+        changed |= (event >= later(begin, -plan.ttl)) & (event < later(end, -plan.ttl))
+    return changed
+
+
+def distinct_keys(plan: ViewPlan, events: Events, chosen: np.ndarray) -> pa.Table:
+    """The keys of the chosen rows, each once, in the order of their values."""
+    keys = KeyCodes(events.keys.filter(pa.array(chosen)), plan.keys)
+    return keys.distinct()[1]

@@ -1,0 +1,167 @@
+"""A view's events in order of time, key by key, and which of them a query sees.
+
+Rows that nobody has corrected (``until`` is FOREVER) come first, the live part; then those that a later version
+replaced, the late part. Each is sorted by (key, event, known, rank), and positions count through both. Were they not
+kept apart, the replaced rows would break up every range of visible ones.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from headway.data.compute._order import pack, search, sort_versions, starts_of
+from headway.data.compute._ranges import Ragged, Visible
+from headway.data.compute._tree import Bounds
+from headway.define.records import BEGINNING, FOREVER, Events, ViewPlan
+
+Positions = np.ndarray
+
+
+def later(time: np.ndarray, by: int) -> np.ndarray:
+    """``time + by``, held at BEGINNING and FOREVER instead of running over."""
+    result: np.ndarray
+    if by >= 0:
+        result = np.minimum(time, FOREVER - min(by, FOREVER)) + min(by, FOREVER)
+    else:
+        result = np.maximum(time, BEGINNING - max(by, BEGINNING)) + max(by, BEGINNING)
+    return result
+
+
+class Part:
+    """Rows sorted by (key, event, known, rank); the positions of ``Part`` are its own, from 0."""
+
+    def __init__(self, code: np.ndarray, count: int, event: np.ndarray, known: np.ndarray, until: np.ndarray) -> None:
+        self.code, self.event, self.known, self.until = code, event, known, until
+        self._starts = np.append(starts_of(code, count), len(code))  # the last group stands for unknown keys
+        # queries may lie one beyond either end, hence the margins
+        self._low = max(int(event.min(initial=FOREVER)) - 1, BEGINNING)
+        self._high = min(int(event.max(initial=self._low)) + 1, FOREVER)
+        self._packed = pack(code, count + 1, event, self._low, self._high)
+
+    def start(self, code: np.ndarray) -> Positions:
+        starts: np.ndarray = self._starts[code]
+        return starts
+
+    def end(self, code: np.ndarray) -> Positions:
+        ends: np.ndarray = self._starts[code + 1]
+        return ends
+
+    def before(self, code: np.ndarray, time: np.ndarray, inclusive: bool = False) -> Positions:
+        """Where the key's rows with ``event < time`` (``<=`` if inclusive) end."""
+        if self._packed is None or self._low == BEGINNING or self._high == FOREVER:
+            return search(self.event, self.start(code), self.end(code), time, right=inclusive)
+        span = self._high - self._low + 1
+        wanted = code * span + (np.clip(time, self._low, self._high) - self._low)
+        found: np.ndarray = np.searchsorted(self._packed, wanted, side="right" if inclusive else "left")
+        return found
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        return Bounds(self.known, None if (self.until == FOREVER).all() else self.until)
+
+    @cached_property
+    def settled(self) -> np.ndarray:
+        """When the key's rows up to and including each one were all known."""
+        reach, first = self.known, self._starts[self.code]
+        step, position = 1, np.arange(len(self.code))
+        while step < len(reach):
+            grown = np.maximum(reach[step:], np.where(position[step:] - step >= first[step:], reach[:-step], BEGINNING))
+            if (grown == reach[step:]).all():
+                break  # nothing within this stride, so nothing within its multiples
+            reach = np.concatenate([reach[:step], grown])
+            step *= 2
+        return reach
+
+
+class Timeline:
+    """All of a view's events, indexed for questions ``(code, r)``; ``code`` may be -1 for a key nobody has seen."""
+
+    def __init__(self, plan: ViewPlan, events: Events, codes: np.ndarray, count: int) -> None:
+        self.plan, self.count = plan, count
+        self.by_time = sort_versions(codes, events.event, events.known, events.rank)
+        lasting = events.until[self.by_time] == FOREVER
+        self.split = int(np.count_nonzero(lasting))
+        self.order = self.by_time
+        self.when: np.ndarray | None = None  # a position's place in ``by_time``; None if that is the position
+        if self.split < len(self.order):
+            self.when = np.concatenate([np.flatnonzero(lasting), np.flatnonzero(~lasting)])
+            self.order = self.by_time[self.when]
+        event, known, until = events.event[self.order], events.known[self.order], events.until[self.order]
+        self.code = codes[self.order]
+        self.live, self.late = (
+            Part(self.code[rows], count, event[rows], known[rows], until[rows])
+            for rows in (slice(0, self.split), slice(self.split, None))
+        )
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @property
+    def corrected(self) -> bool:
+        """Whether any row was ever replaced."""
+        return self.when is not None
+
+    def ends(self, part: Part, code: np.ndarray, r: np.ndarray) -> Positions:
+        """Where the rows old enough to be seen at ``r`` end."""
+        return part.end(code) if self.plan.timeless else part.before(code, r, inclusive=self.plan.effective)
+
+    def begins(self, part: Part, code: np.ndarray, r: np.ndarray, window: int | None) -> Positions:
+        """Where the rows of the window begin."""
+        if window is None or self.plan.timeless:
+            return part.start(code)
+        return part.before(code, later(r, -window))
+
+    def latest(self, code: np.ndarray, r: np.ndarray) -> Positions:
+        """The latest visible row of each query, by (event, known, rank); -1 where there is none."""
+        code = self._slots(code)
+        found = self._latest_live(code, r)
+        if not self.corrected or self.when is None:
+            return found
+        # a replaced row matters only if it is later than the lasting one
+        place = np.where(found >= 0, self.when[np.maximum(found, 0)], -1)
+        lo = np.maximum(np.searchsorted(self.when[self.split :], place), self.late.start(code))
+        late = self.late.bounds.last_visible(lo, self.ends(self.late, code, r), r)
+        return np.where(late >= 0, late + self.split, found)
+
+    def _latest_live(self, code: np.ndarray, r: np.ndarray) -> Positions:
+        part = self.live
+        start, end = part.start(code), self.ends(part, code, r)
+        found = np.where(end > start, end - 1, -1)
+        if self.split == 0:
+            return found
+        unsure = np.flatnonzero((part.known.take(found, mode="clip") > r) & (found >= 0))
+        if len(unsure):
+            code, r, start, end = code[unsure], r[unsure], start[unsure], end[unsure]
+            settled = search(part.settled, start, end, r, right=True)
+            seen = part.bounds.last_visible(settled, end, r)
+            found[unsure] = np.where(seen >= 0, seen, np.where(settled > start, settled - 1, -1))
+        return found
+
+    def visible(self, code: np.ndarray, r: np.ndarray, window: int | None) -> Visible:
+        """The visible rows of each query in a window."""
+        code = self._slots(code)
+        part = self.live
+        lo, end = self.begins(part, code, r, window), self.ends(part, code, r)
+        holes = extra = Ragged.none()
+        if self.split:
+            unsure = np.flatnonzero((part.settled.take(end - 1, mode="clip") > r) & (end > lo))
+            if len(unsure):
+                begin = search(part.settled, lo[unsure], end[unsure], r[unsure], right=True)
+                found = part.bounds.hidden(begin, end[unsure], r[unsure])
+                holes = Ragged(unsure[found.query], found.lo, found.hi)
+        if self.corrected:
+            late_lo, late_end = self.begins(self.late, code, r, window), self.ends(self.late, code, r)
+            found = self.late.bounds.visible(late_lo, late_end, r)
+            extra = Ragged(found.query, found.lo + self.split, found.hi + self.split)
+        return Visible(lo, end, holes, extra)
+
+    def since(self, visible: Visible, code: np.ndarray, r: np.ndarray, window: int | None) -> Visible:
+        """The visible rows of a narrower window than the one they were found for."""
+        code = self._slots(code)
+        late = self.begins(self.late, code, r, window) + self.split
+        return visible.since(self.begins(self.live, code, r, window), late)
+
+    def _slots(self, code: np.ndarray) -> np.ndarray:
+        return np.where(code < 0, self.count, code)

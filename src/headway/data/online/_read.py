@@ -1,0 +1,287 @@
+"""Reading views from an online store, and what their values are worth at a moment.
+
+``now`` is the moment of the request; ``r = plan.r(now)`` is the one that training would have used. A row speaks for
+its own as-of or, if that is later, for the view's watermark: a refresh leaves alone what has not changed. If that is
+before ``r``, the view's refresh is overdue and the values are ``late``, until more than ``ttl`` (without one, three
+refreshes) has passed: then they are null, and ``expired``. A view without refresh is never late. A latest value of a
+view with a ttl is also null and ``expired`` once its event is older than ``ttl`` at ``r``.
+
+An entity that is not stored has empty windows (count 0, the rest null), and is ``missing``; its values are null
+throughout where its key is null, or where the view was never materialized, or so long ago that a stored row would have
+expired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headway.data.online._arrow import is_text
+from headway.data.online._keys import (
+    Key,
+    Watermark,
+    decode_watermark,
+    encode_keys,
+    read_watermark,
+    watermark_key,
+)
+from headway.data.online._packing import TEXT, TIMES, plan_layout, stamped
+from headway.data.online._protocol import OnlineStore
+from headway.define.records import BEGINNING, State, ViewPlan
+from headway.errors import NotFoundError
+
+STATES: tuple[State, ...] = ("ok", "late", "expired", "missing")
+OK, LATE, EXPIRED, MISSING = range(4)
+
+_ALL = slice(None)
+_Columns = slice | np.ndarray
+
+
+class OnlineReader:
+    """Reads views from a store. It may be used by any number of threads, and does not close the store."""
+
+    def __init__(self, store: OnlineStore) -> None:
+        self._store = store
+        self._bound: dict[tuple[str, tuple[str, ...] | None], PlanReader] = {}
+
+    def bind(self, plan: ViewPlan, features: Sequence[str] | None = None) -> PlanReader:
+        """All that a request for these features (None: all) needs to know, worked out once and kept."""
+        names = None if features is None else tuple(features)
+        found = self._bound.get((plan.fingerprint, names))
+        if found is None:
+            found = self._bound[plan.fingerprint, names] = PlanReader(plan, names)
+        return found
+
+    def watermark(self, plan: ViewPlan) -> Watermark | None:
+        """The view's last completed refresh; None if there was none."""
+        return read_watermark(self._store, plan)
+
+    def read(self, plan: ViewPlan, keys: pa.Table | Mapping[str, Sequence[Any]], now: int) -> OnlineColumns:
+        """All features for entities given by their key columns, in the order given."""
+        reader = self.bind(plan)
+        return self.lookup(reader, reader.encode(keys), now)
+
+    def lookup(self, reader: PlanReader, keys: Sequence[Key], now: int) -> OnlineColumns:
+        """The features of a bound view for encoded keys, in their order."""
+        return self.lookup_many([(reader, keys)], now)[0]
+
+    def lookup_many(self, asked: Sequence[tuple[PlanReader, Sequence[Key]]], now: int) -> list[OnlineColumns]:
+        """Several views in one question to the store."""
+        return [reader.decode(*found, reader.plan.r(now)) for (reader, _), found in self._fetch(asked)]
+
+    def stored(self, plan: ViewPlan, keys: pa.Table) -> OnlineColumns:
+        """What is stored, at the moment it speaks for: neither late nor expired since."""
+        reader = self.bind(plan)
+        (_, found), *_ = self._fetch([(reader, reader.encode(keys))])
+        mark = found[0]
+        return reader.decode(*found, BEGINNING // 2 if mark is None else mark.as_of)
+
+    def _fetch(
+        self, asked: Sequence[tuple[PlanReader, Sequence[Key]]]
+    ) -> list[tuple[tuple[PlanReader, Sequence[Key]], tuple[Watermark | None, list[bytes | None]]]]:
+        """Watermarks come before their rows: it may then be older than a row, which is true of the row all the same."""
+        wanted: list[bytes] = []
+        for reader, keys in asked:
+            wanted.append(reader.mark_key)
+            wanted += [reader.mark_key if key is None else key for key in keys] if None in keys else keys  # type: ignore[arg-type]
+        blobs = self._store.get_many(wanted)
+        answers, at = [], 0
+        for reader, keys in asked:
+            rows = blobs[at + 1 : at + 1 + len(keys)]
+            if None in keys:
+                rows = [reader.nothing if key is None else row for key, row in zip(keys, rows, strict=True)]
+            answers.append(((reader, keys), (decode_watermark(blobs[at]), rows)))
+            at += 1 + len(keys)
+        return answers
+
+
+class PlanReader:
+    """A view bound for reading some of its features: where they are, and when they are too old.
+
+    It holds no connection; ``OnlineReader.bind`` keeps one per view and set of features.
+    """
+
+    def __init__(self, plan: ViewPlan, features: Sequence[str] | None = None) -> None:
+        names = [feature.name for feature in plan.features]
+        self.plan = plan
+        self.features = tuple(names if features is None else features)
+        for name in self.features:
+            if name not in names:
+                raise NotFoundError.among(f"feature of view {plan.name!r}", name, names)
+        self.layout = layout = plan_layout(plan)
+        self.mark_key = watermark_key(plan)
+        self.nothing = layout.blank(empty=False)
+        self._empty = layout.blank(empty=True)
+        chosen = [names.index(name) for name in self.features]
+        self.slots = tuple(layout.slots[i] for i in chosen)
+        self._chosen = _indices(chosen, len(names))
+        self.blocks = tuple(self._blocks())
+        timed = [(at, layout.timed.index(i)) for at, i in enumerate(chosen) if i in layout.timed]
+        self._timed_to = np.array([at for at, _ in timed], np.intp)
+        self._timed_from = np.array([column for _, column in timed], np.intp)
+        self._limit = plan.ttl if plan.ttl is not None else 3 * (plan.refresh or 0)
+
+    def encode(self, keys: pa.Table | Mapping[str, Sequence[Any]]) -> list[Key]:
+        """The store's key of each entity, in order; None where a key column is null.
+
+        Raises
+        ------
+        DataError
+            A key column is missing, or of another kind than the view's key.
+        """
+        return encode_keys(self.plan, keys)
+
+    def decode(self, mark: Watermark | None, blobs: Sequence[bytes | None], r: int) -> OnlineColumns:
+        """Rows as they were stored (None: not there) as what they are worth at ``r``."""
+        rows = [self._blank(mark, r) if blob is None else blob for blob in blobs] if None in blobs else blobs
+        fixed = self.layout.read(rows)  # type: ignore[arg-type]
+        as_of = stamped(fixed)
+        missing = as_of == BEGINNING
+        if mark is not None:
+            # A row of newer data than the watermark's belongs to a refresh that is not complete: its own as-of holds.
+            as_of = np.where(fixed["version"] <= mark.version, np.maximum(as_of, mark.as_of), as_of)
+        null = self._bits(fixed["null"])
+        state = np.zeros(null.shape, np.uint8)
+        if self.plan.refresh is not None:
+            self._judge_age(as_of, r, state, null)
+        if self.plan.ttl is not None:
+            self._judge_events(fixed, r - self.plan.ttl, state, null)
+        if missing.any():
+            state[missing] = MISSING
+        return OnlineColumns(self, rows, fixed, as_of, state, null)  # type: ignore[arg-type]
+
+    def _blank(self, mark: Watermark | None, r: int) -> bytes:
+        hopeless = mark is None or (self.plan.refresh is not None and mark.as_of < r - self._limit)
+        return self.nothing if hopeless else self._empty
+
+    def _bits(self, packed: np.ndarray) -> np.ndarray:
+        bits = np.unpackbits(packed, axis=1, count=len(self.plan.features), bitorder="little").view(np.bool_)
+        return bits if isinstance(self._chosen, slice) else bits[:, self._chosen]
+
+    def _judge_age(self, as_of: np.ndarray, r: int, state: np.ndarray, null: np.ndarray) -> None:
+        late = as_of < r
+        if late.any():
+            state[late] = LATE
+            expired = as_of < r - self._limit
+            state[expired] = EXPIRED
+            null[expired] = True
+
+    def _judge_events(self, fixed: np.ndarray, oldest: int, state: np.ndarray, null: np.ndarray) -> None:
+        expired = self._bits(fixed["expired"])
+        if len(self._timed_to):
+            times = fixed[TIMES][:, self._timed_from]
+            expired[:, self._timed_to] |= (times < oldest) & (times != BEGINNING)
+        if expired.any():
+            state[expired] = EXPIRED
+            null |= expired
+
+    def _blocks(self) -> list[tuple[str, _Columns, _Columns]]:
+        """For each matrix of the layout that features are in: its name, which of its columns, and whose they are."""
+        groups: dict[str, list[tuple[int, int]]] = {}
+        for at, slot in enumerate(self.slots):
+            groups.setdefault(slot.group, []).append((slot.column, at))
+        return [
+            (group, _indices([source for source, _ in pairs]), _indices([target for _, target in pairs]))
+            for group, pairs in groups.items()
+        ]
+
+
+class OnlineColumns:
+    """Features of some entities, one row per entity asked for, in the order asked.
+
+    ``as_of`` is int64 (rows,), the moment each row speaks for (``BEGINNING``: none); ``state`` is uint8 (rows,
+    features), an index into ``STATES``; ``null`` is bool (rows, features). Values are decoded when they are asked for.
+    """
+
+    __slots__ = ("_blobs", "_fixed", "_reader", "as_of", "null", "state")
+
+    def __init__(
+        self,
+        reader: PlanReader,
+        blobs: Sequence[bytes],
+        fixed: np.ndarray,
+        as_of: np.ndarray,
+        state: np.ndarray,
+        null: np.ndarray,
+    ) -> None:
+        self._reader, self._blobs, self._fixed = reader, blobs, fixed
+        self.as_of, self.state, self.null = as_of, state, null
+
+    def __len__(self) -> int:
+        return len(self.as_of)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return self._reader.features
+
+    def floats(self, out: np.ndarray | None = None) -> np.ndarray:
+        """All features as float64 (rows, features), NaN where null; ``out`` is filled if given.
+
+        Bools are 0 and 1, times the integers they are stored as, and texts NaN: ``column`` has those.
+        """
+        if out is None:
+            out = np.empty(self.null.shape)
+        for group, source, target in self._reader.blocks:
+            out[:, target] = np.nan if group == TEXT else self._fixed[group][:, source]
+        if self.null.any():
+            out[self.null] = np.nan
+        return out
+
+    def column(self, name: str) -> np.ndarray:
+        """One feature as numpy: NaN where a float is null, 0 (False) for other nulls, objects with None for texts."""
+        at = self._at(name)
+        slot = self._reader.slots[at]
+        if slot.group == TEXT:
+            return _objects(self.array(name).to_pylist())
+        values = self._fixed[slot.group][:, slot.column]
+        nothing = np.nan if values.dtype.kind == "f" else 0
+        return np.where(self.null[:, at], values.dtype.type(nothing), values)
+
+    def array(self, name: str) -> pa.Array:
+        """One feature as Arrow, of the type that the plan says."""
+        at = self._at(name)
+        slot = self._reader.slots[at]
+        null = np.ascontiguousarray(self.null[:, at])
+        if slot.group == TEXT:
+            return _text_array(self._reader.layout.read_texts(self._blobs, self._fixed, slot.column), null, slot.type)
+        values = pa.array(np.ascontiguousarray(self._fixed[slot.group][:, slot.column]), mask=null)
+        return values if values.type == slot.type else values.view(slot.type)
+
+    def states(self, name: str) -> pa.Array:
+        """One feature's states as text."""
+        codes = pa.array(self.state[:, self._at(name)].astype(np.int8))
+        return pa.DictionaryArray.from_arrays(codes, pa.array(STATES)).cast(pa.string())
+
+    def as_of_array(self) -> pa.Array:
+        """``as_of`` as Arrow timestamps, null where no refresh has been."""
+        return pa.array(self.as_of, mask=self.as_of == BEGINNING).view(pa.timestamp("us", tz="UTC"))
+
+    def _at(self, name: str) -> int:
+        try:
+            return self.features.index(name)
+        except ValueError:
+            raise NotFoundError.among("feature", name, self.features) from None
+
+
+def _indices(positions: Sequence[int], of: int | None = None) -> _Columns:
+    """Positions as a slice where they are a run of them (all ``of`` them, if given): numpy is faster with slices."""
+    run = list(range(positions[0], positions[0] + len(positions))) if positions else []
+    if positions and list(positions) == run and of in (None, len(run)):
+        return slice(run[0], run[-1] + 1)
+    return np.array(positions, np.intp)
+
+
+def _objects(values: list[Any]) -> np.ndarray:
+    found = np.empty(len(values), object)
+    found[:] = values
+    return found
+
+
+def _text_array(values: Sequence[bytes], null: np.ndarray, kind: pa.DataType) -> pa.Array:
+    array = pa.array(values, pa.large_binary(), mask=null)
+    if is_text(kind) and "binary" not in str(kind):
+        array = array.cast(pa.large_string())
+    return array.cast(kind)

@@ -1,0 +1,1 @@
+"""The stages put together: plan, run, and what needs several of them."""

@@ -1,0 +1,127 @@
+"""Scoring many rows: tables, files, and declared batch predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from headway.data.spine import as_table, column, instants
+from headway.define import BatchPrediction
+from headway.define._bundle import BundleLoader
+from headway.define.records import VersionRecord
+from headway.errors import DataError, NotFoundError, UsageError
+from headway.orchestrate._parts import Parts
+from headway.orchestrate.models import ModelStage
+from headway.orchestrate.training_set import Function, offered
+from headway.serve.batch import predict_file as score_file
+from headway.train import Predictor
+
+ROWS = 50_000  # rows scored at once: what bounds memory
+
+
+class Scorer:
+    """A version ready to score tables, with features as they were known at each row's moment."""
+
+    def __init__(self, parts: Parts, record: VersionRecord) -> None:
+        parts.registry.verify_files(record)
+        directory = parts.registry.directory(record)
+        self._parts, self.record = parts, record
+        self._predictor = Predictor.load(directory, record.serving, allow_pickle=parts.settings.allow_pickle)
+        self._functions: dict[str, Function] = {}
+        if record.serving.functions:
+            loader = BundleLoader(directory / "bundle", record.serving.package or parts.settings.definitions)
+            self._functions = {f.name: loader.function(f.module, f.qualname) for f in record.serving.functions}
+        label = parts.declarations.models.get(record.model)
+        self._timestamp = None if label is None else label.label.as_of or label.label.source.timestamp
+
+    def features(self, table: pa.Table) -> dict[str, np.ndarray]:
+        """Every column the version can use, for the rows of a table."""
+        moment, valid = self._moments(table)
+        return offered(self._parts, self.record.serving, self._functions, table, moment, valid)[0]
+
+    def score(self, table: pa.Table) -> pa.Table:
+        """The table with ``prediction``, ``version`` and ``segment`` (of the model that answered; null: pooled)."""
+        columns = self.features(table)
+        plan = self.record.serving
+        segments = None
+        if plan.segment is not None:
+            segments = column(table, plan.segment, "the input").cast(pa.string()).to_pylist()
+        found, answered = self._predictor.predict(
+            {c.name: columns[c.name] for c in plan.columns}, table.num_rows, segments
+        )
+        for name in ("prediction", "version", "segment"):
+            if name in table.column_names:
+                raise DataError(f"the input has a column {name!r} already; rename it")
+        table = table.append_column("prediction", pa.array(found.tolist() if found.dtype == object else found))
+        table = table.append_column("version", pa.array([str(self.record.version)] * table.num_rows, pa.string()))
+        return table.append_column("segment", pa.array(answered, pa.string()))
+
+    def _moments(self, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        """When each row's features are taken: its timestamp where the table has one, else the clock's now."""
+        now = self._parts.clock.now()
+        if self._timestamp is None or self._timestamp not in table.column_names:
+            return np.full(table.num_rows, now, np.int64), np.ones(table.num_rows, bool)
+        t, valid = instants(column(table, self._timestamp), None, f"column {self._timestamp!r} of the input")
+        return np.minimum(t, now), valid
+
+
+def version_for(models: ModelStage, name: str, version: int | None) -> VersionRecord:
+    """The version asked for, or the live one."""
+    if version is not None:
+        return models.version(name, version)
+    live = models.champion(name)
+    if live is None:
+        raise NotFoundError(f"no version of {name!r} is live; `headway run {name}` trains and promotes one")
+    return live
+
+
+def predict(parts: Parts, models: ModelStage, name: str, data: Any, *, version: int | None = None) -> pa.Table:
+    """Score a table in one go."""
+    return Scorer(parts, version_for(models, name, version)).score(as_table(data, "the input"))
+
+
+def predict_file(
+    parts: Parts, models: ModelStage, name: str, source: str, output: str, *, version: int | None = None
+) -> tuple[int, int]:
+    """Score a file in bounded memory; returns the rows scored and the version that did it."""
+    scorer = Scorer(parts, version_for(models, name, version))
+    rows = score_file(Path(source), Path(output), scorer.score, batch_rows=ROWS, progress=parts.progress)
+    return rows, scorer.record.version
+
+
+def predict_batch(parts: Parts, models: ModelStage, batch: BatchPrediction) -> tuple[int, int]:
+    """Score the current rows of a source into a lake table; returns the rows and the version."""
+    if not batch.output.startswith("lake:"):
+        raise UsageError(f"batch prediction {batch.name!r} ({batch.place}): output reads 'lake:table', got {batch.output!r}")
+    scorer = Scorer(parts, version_for(models, batch.model.name, None))
+    scored = _scored(parts, scorer, batch)
+    first = next(scored)
+    total = first.num_rows
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal total
+        yield from first.to_batches()
+        for table in scored:
+            total += table.num_rows
+            yield from table.to_batches()
+
+    reader = pa.RecordBatchReader.from_batches(first.schema, batches())
+    parts.lake.write(
+        batch.output.removeprefix("lake:"), reader, "overwrite", {"model": f"{batch.model.name}@{scorer.record.version}"}
+    )
+    return total, scorer.record.version
+
+
+def _scored(parts: Parts, scorer: Scorer, batch: BatchPrediction) -> Iterator[pa.Table]:
+    rows = parts.binder.current_rows(batch.input, parts.clock.now())
+    hidden = [name for name in rows.column_names if name.startswith("__")]
+    rows = rows.drop_columns(hidden)
+    for start in range(0, max(rows.num_rows, 1), ROWS):
+        parts.progress(f"predict {batch.name}", start, rows.num_rows)
+        yield scorer.score(rows.slice(start, ROWS))
+
+

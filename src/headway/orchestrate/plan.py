@@ -1,0 +1,175 @@
+"""What would run, what is up to date, and why.
+
+The stages of a project in the order in which data travels: every source is copied (files) and checked, every model
+is trained and judged, every view is materialized. A stage's digest covers its inputs, code and settings; a stage whose
+digest was recorded as done is up to date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from headway.data.online import OnlineReader
+from headway.data.sources import source_digest
+from headway.define import Model, Source
+from headway.errors import NotFoundError
+from headway.orchestrate._digest import digest
+from headway.orchestrate._parts import Parts
+from headway.orchestrate.features import FeatureStage
+from headway.orchestrate.training import training_digest
+
+Stage = Literal["ingest", "check", "train", "materialize"]
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One stage of one target: would it run, and why (not)."""
+
+    stage: Stage
+    target: str
+    stale: bool
+    why: str
+
+
+class Targets(msgspec.Struct, frozen=True):
+    """What a run is about: names of sources, models and views, in order of need."""
+
+    sources: tuple[str, ...]
+    models: tuple[str, ...]
+    views: tuple[str, ...]
+    batches: tuple[str, ...] = ()
+
+
+def resolve(parts: Parts, names: Iterable[str] = ()) -> Targets:
+    """The targets asked for and all they need; everything but batch predictions if none is named."""
+    d = parts.declarations
+    wanted = list(names)
+    known = {*d.sources, *d.models, *d.views, *d.batches}
+    for name in wanted:
+        if name not in known:
+            raise NotFoundError.among("target", name, known)
+    batches = [n for n in wanted if n in d.batches]
+    models = [n for n in d.models if not wanted or n in wanted or n in {d.batches[b].model.name for b in batches}]
+    views = [n for n in d.views if not wanted or n in wanted]
+    views += [s.view.name for m in models for s in d.models[m].selections if s.view.name not in views]
+    needed = [n for n in d.sources if not wanted or n in wanted]
+    needed += [d.models[m].label.source.name for m in models] + [d.batches[b].input.name for b in batches]
+    needed += [d.views[v].source.name for v in views if v in d.views]
+    return Targets(tuple(in_order(parts, needed)), tuple(models), tuple(views), tuple(batches))
+
+
+def resolve_sources(parts: Parts, names: Iterable[str]) -> list[str]:
+    """Sources by name with all they read, or every source."""
+    known = parts.declarations.sources
+    wanted = list(names)
+    for name in wanted:
+        if name not in known:
+            raise NotFoundError.among("source", name, known)
+    return in_order(parts, wanted or known)
+
+
+def in_order(parts: Parts, names: Iterable[str]) -> list[str]:
+    """Sources with all they read, the read ones first."""
+    found: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        if name in found:
+            return
+        for inner in parts.binder.inputs(parts.declarations.sources[name]):
+            visit(inner)
+        found[name] = None
+
+    for name in names:
+        visit(name)
+    return list(found)
+
+
+def plan(parts: Parts, features: FeatureStage, names: Iterable[str] = ()) -> list[Item]:
+    """Every stage of the targets, with whether it is stale and why; nothing is changed."""
+    targets = resolve(parts, names)
+    items: list[Item] = []
+    changed: set[str] = set()
+    for name in targets.sources:
+        source = parts.declarations.sources[name]
+        if source.path is not None:
+            items.append(ingest_item(parts, source))
+        if any(i.stale and i.target in {name, *parts.binder.base_sources(source)} for i in items):
+            changed.add(name)
+        if source.checks:
+            items.append(check_item(parts, source, name in changed))
+    for name in targets.models:
+        items.append(train_item(parts, parts.declarations.models[name], changed))
+    for name in targets.views:
+        items.append(materialize_item(parts, features, name, changed))
+    return items
+
+
+def ingest_item(parts: Parts, source: Source) -> Item:
+    """Is the lake's copy of a file source the files as they are now?"""
+    table = f"source/{source.name}"
+    if parts.lake.version(table) is None:
+        return Item("ingest", source.name, True, "not in the lake yet")
+    override = parts.settings.sources.get(source.name, {}).get("path")
+    now = source_digest(source, parts.root, parts.settings.home / "digests.json", override)
+    if parts.lake.note(table).get("digest") != now:
+        return Item("ingest", source.name, True, "its files, or the way they are read, changed")
+    return Item("ingest", source.name, False, "its files are as they were")
+
+
+def check_digest(parts: Parts, source: Source) -> str:
+    """What a source's checks depend on: the rows, the checks, and the time if freshness is one of them."""
+    fresh = any(c.kind == "freshness" for c in source.checks)
+    return digest(
+        {table: parts.lake.note(table).get("digest") for table in parts.binder.tables(source)},
+        parts.binder.sql(source),
+        [[str(c), c.on_fail] for c in source.checks],
+        parts.clock.now() if fresh else None,
+    )
+
+
+def check_item(parts: Parts, source: Source, changed: bool) -> Item:
+    """Were these checks done on these rows?"""
+    if changed:
+        return Item("check", source.name, True, "its rows changed")
+    if parts.metadata.stages.find("check", source.name, check_digest(parts, source)) is None:
+        return Item("check", source.name, True, "not checked yet, or its checks or query changed")
+    return Item("check", source.name, False, "checked as it is")
+
+
+def train_item(parts: Parts, model: Model, changed: set[str]) -> Item:
+    """Is there a version with these very inputs, and was it judged?"""
+    read = {model.label.source.name, *(s.view.source.name for s in model.selections)}
+    if read & changed:
+        return Item("train", model.name, True, f"the rows of {', '.join(sorted(read & changed))} changed")
+    wanted = training_digest(parts, model)
+    versions = parts.metadata.versions.list(model.name)
+    version = next((v.version for v in versions if v.digest == wanted), None)
+    if version is None:
+        return Item("train", model.name, True, "declaration, code or libraries changed" if versions else "no version yet")
+    if parts.metadata.stages.find("gate", model.name, wanted) is None:
+        return Item("train", model.name, True, f"version {version} has not been judged")
+    return Item("train", model.name, False, f"version {version} has these very inputs")
+
+
+def materialize_item(parts: Parts, features: FeatureStage, name: str, changed: set[str]) -> Item:
+    """Does the online store have the view's last refresh, from the data as it is?"""
+    view = features.view(name)
+    if view.source.name in changed:
+        return Item("materialize", name, True, f"the rows of {view.source.name} changed")
+    bound = parts.binder.view(view)
+    if not bound.online:
+        return Item("materialize", name, False, "it has windows and no refresh: historical only")
+    store = parts.open_online(True)
+    try:
+        mark = OnlineReader(store).watermark(bound)
+    finally:
+        store.close()
+    if mark is None:
+        return Item("materialize", name, True, "this definition is not in the online store yet")
+    if mark.version != parts.source_version(bound):
+        return Item("materialize", name, True, "its rows changed")
+    if mark.as_of < bound.r(parts.clock.now()):
+        return Item("materialize", name, True, "a refresh is due")
+    return Item("materialize", name, False, "its last refresh is there")

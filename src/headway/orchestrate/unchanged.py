@@ -1,0 +1,124 @@
+"""Deciding that a run has nothing to do from the digests of files, before anything heavy is imported."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import sysconfig
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headway.clock import WallClock, parse_clock
+from headway.data.sources._digest import content_digest
+from headway.settings import Settings
+
+if TYPE_CHECKING:
+    from headway.orchestrate._parts import Parts
+
+_OWN = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """A run that has nothing to do; ``refused`` repeats what the last one could not do."""
+
+    refused: str
+
+
+class LastRun:
+    """What the last run of an environment saw, and how it ended."""
+
+    def __init__(self, settings: Settings, targets: tuple[str, ...]) -> None:
+        self._settings, self._targets = settings, targets
+        self._file = settings.home / "last_run.json"
+
+    def outcome(self) -> Unchanged | None:
+        """The last run's outcome if a new one would find everything as it was; None if it has to look closer."""
+        try:
+            last = json.loads(self._file.read_text())
+            if last["targets"] != list(self._targets) or not self._stores_are_there():
+                return None
+            if last["valid_until"] is not None and WallClock().now() >= last["valid_until"]:
+                return None
+            if last["inputs"] != self._inputs(last["patterns"]) or last["code"] != self._code():
+                return None
+            return Unchanged(last["refused"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def begin(self) -> str:
+        """The state of code and settings before a run imports them; to be handed to ``remember``."""
+        return self._code()
+
+    def remember(self, begun: str, parts: Parts, refused: str) -> None:
+        """Note how a run ended, unless code or files changed under it."""
+        patterns = sorted(
+            str(parts.settings.root / path) if not os.path.isabs(path) else path
+            for source in parts.declarations.sources.values()
+            if (path := parts.settings.sources.get(source.name, {}).get("path") or source.path)
+        )
+        inputs = self._inputs(patterns)
+        if begun != self._code():
+            return
+        state = {
+            "targets": list(self._targets),
+            "patterns": patterns,
+            "inputs": inputs,
+            "code": begun,
+            "valid_until": _valid_until(parts),
+            "refused": refused,
+        }
+        temporary = self._file.with_suffix(".tmp")
+        with temporary.open("w") as out:
+            json.dump(state, out)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(self._file)
+
+    def _stores_are_there(self) -> bool:
+        home = self._settings.home
+        own = {self._settings.lake: home / "lake", self._settings.metadata: home / "metadata.db"}
+        return all(path.exists() for setting, path in own.items() if setting is None)
+
+    def _inputs(self, patterns: Iterable[str]) -> str:
+        import glob
+
+        files = sorted({Path(f) for pattern in patterns for f in glob.glob(pattern, recursive=True)})
+        return content_digest(files, self._settings.home / "digests.json")
+
+    def _code(self) -> str:
+        """Project files by content; settings, the process environment's overrides, libraries and headway itself."""
+        total = hashlib.blake2b(digest_size=16)
+        root = self._settings.root
+        package = root / self._settings.definitions
+        files = sorted(package.rglob("*.py")) if package.is_dir() else [root / f"{self._settings.definitions}.py"]
+        for file in [root / "headway.toml", *files]:
+            total.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes())
+        total.update(repr(sorted((k, v) for k, v in os.environ.items() if k.startswith("HEADWAY_"))).encode())
+        total.update(f"{self._settings.env}{sys.version}".encode())
+        for file in sorted(_OWN.rglob("*.py")):
+            seen = file.stat()
+            total.update(f"{file}{seen.st_size}{seen.st_mtime_ns}".encode())
+        for folder in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+            total.update(f"{folder}{Path(folder).stat().st_mtime_ns}".encode())
+        return total.hexdigest()
+
+
+def _valid_until(parts: Parts) -> int | None:
+    """When time alone makes something stale: the next refresh on a wall clock, at once if a check asks for freshness;
+    never on a clock that stands still."""
+    if parse_clock(parts.settings.clock) != "wall":
+        return None
+    now = parts.clock.now()
+    if any(c.kind == "freshness" for s in parts.declarations.sources.values() for c in s.checks):
+        return now
+    plans = [parts.binder.view(v) for v in parts.declarations.views.values()]
+    due = [p.r(now) + p.refresh + p.lag for p in plans if p.refresh is not None]
+    newest = [parts.binder.newest_known(m.label.source) for m in parts.declarations.models.values()]
+    if any(n is not None and n >= now for n in newest) or any(p.refresh is None and p.online for p in plans):
+        return now
+    return min(due, default=None)

@@ -1,0 +1,160 @@
+"""A project opened in an environment: builds the chosen backends and offers the stages. No behaviour of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from headway import plugins
+from headway.clock import Clock, FixedClock, from_iso, open_clock
+from headway.data.binding import Binder
+from headway.data.engine import Engine
+from headway.data.lake import open_lake
+from headway.data.online import OnlineStore
+from headway.define import Model
+from headway.define._collect import Declarations, collect
+from headway.define.records import CheckResult, GateResult, VersionRecord
+from headway.metadata import open_metadata
+from headway.orchestrate._parts import Parts, Progress, no_progress
+from headway.orchestrate.batch import predict, predict_file
+from headway.orchestrate.features import FeatureStage, OnlineStage
+from headway.orchestrate.models import ModelStage
+from headway.orchestrate.plan import Item, plan
+from headway.orchestrate.run import Done, Run, check
+from headway.registry import Registry
+from headway.settings import Settings, load_settings
+
+
+class Project:
+    """What ``headway.load`` returns.
+
+    ``features``, ``online`` and ``models`` are the stages; ``declarations`` is what the project's package declares;
+    ``settings`` says where everything is kept. Close it, or use it in a ``with`` block, to let go of files.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock | None = None, progress: Progress = no_progress) -> None:
+        self.settings = settings
+        self._given_clock = clock
+        self._progress = progress
+
+    @cached_property
+    def declarations(self) -> Declarations:
+        return collect(self.settings.definitions, self.settings.root)
+
+    @cached_property
+    def parts(self) -> Parts:
+        """Every backend of the environment."""
+        settings = self.settings
+        settings.home.mkdir(parents=True, exist_ok=True)
+        engine = Engine(settings.memory_limit, settings.threads, settings.home / "spill")
+        lake = open_lake(settings.lake_uri)
+        binder = Binder(self.declarations.sources, lake, engine)
+        metadata = open_metadata(settings.metadata_url, settings.project, settings.env)
+        clock = self._given_clock or open_clock(settings.clock, binder.newest)
+        return Parts(
+            settings=settings,
+            declarations=self.declarations,
+            clock=clock,
+            engine=engine,
+            lake=lake,
+            binder=binder,
+            metadata=metadata,
+            registry=Registry(metadata, settings.artifacts_dir, clock.now),
+            open_online=online_opener(settings),
+            progress=self._progress,
+        )
+
+    @cached_property
+    def features(self) -> FeatureStage:
+        return FeatureStage(self.parts)
+
+    @cached_property
+    def online(self) -> OnlineStage:
+        return OnlineStage(self.parts, self.features)
+
+    @cached_property
+    def models(self) -> ModelStage:
+        return ModelStage(self.parts, self.features)
+
+    def plan(self, *targets: str) -> list[Item]:
+        """What ``run`` would do, and why."""
+        return plan(self.parts, self.features, targets)
+
+    def run(self, *targets: str, report: Callable[[Done], None] = lambda _: None) -> list[Done]:
+        """Bring targets (all of the project, if none is named) up to date."""
+        return Run(self.parts, self.features, self.models, report).execute(targets)
+
+    def train(self, model: str | Model) -> tuple[VersionRecord, GateResult, bool]:
+        """Train and register one model, whatever else is stale; see ``ModelStage.train``."""
+        return self.models.train(model if isinstance(model, str) else model.name)
+
+    def predict(self, model: str | Model, data: Any, *, version: int | None = None) -> Any:
+        """Score a table: its rows, in order, with ``prediction``, ``version`` and ``segment``.
+
+        Features are taken at each row's event time where the table has the label source's timestamp column, else at
+        the clock's now.
+        """
+        return predict(self.parts, self.models, model if isinstance(model, str) else model.name, data, version=version)
+
+    def predict_file(self, model: str, source: str, output: str, *, version: int | None = None) -> tuple[int, int]:
+        """Score a file in bounded memory; returns the rows scored and the version that did it."""
+        return predict_file(self.parts, self.models, model, source, output, version=version)
+
+    def check(self, *sources: str) -> list[CheckResult]:
+        """Run the checks of some sources, or of all, on the rows as they are in the lake now."""
+        return check(self.parts, sources)
+
+    def close(self) -> None:
+        """Let go of databases and files."""
+        if "parts" in self.__dict__:
+            self.parts.engine.close()
+            self.parts.metadata.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def load(
+    root: str | Path = ".", env: str | None = None, clock: Clock | str | int | None = None, progress: Progress = no_progress
+) -> Project:
+    """Open the project in ``root`` (or the nearest folder above it with a ``headway.toml``).
+
+    Parameters
+    ----------
+    env
+        An environment of ``headway.toml``; ``local`` by default.
+    clock
+        In place of the environment's clock: an instant as ISO text with an offset or as microseconds since 1970 in
+        UTC, or any object with ``now()``.
+    progress
+        Called with what is being done, how much of it is done, and of how much (0: unknown).
+
+    Raises
+    ------
+    SettingsError
+        There is no ``headway.toml``, or it is wrong.
+    """
+    if isinstance(clock, str):
+        clock = FixedClock(from_iso(clock))
+    elif isinstance(clock, int):
+        clock = FixedClock(clock)
+    return Project(load_settings(root, env), clock, progress)
+
+
+def online_opener(settings: Settings) -> Callable[[bool], OnlineStore]:
+    """How to open the environment's online store; the argument says read-only."""
+    url = settings.online_url
+
+    def open_(readonly: bool) -> OnlineStore:
+        backend = plugins.load("online_stores", plugins.scheme(url), least=settings.maturity)
+        return backend.open(url, readonly=readonly)  # type: ignore[no-any-return]
+
+    return open_
+
+
+__all__ = ["Project", "load", "online_opener"]

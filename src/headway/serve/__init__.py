@@ -1,0 +1,28 @@
+"""Predictions and features over HTTP, and predictions for files: with the code and the files of each version."""
+
+from headway.serve._app import App, Limits
+from headway.serve._catalogue import RegistryCatalogue
+from headway.serve._predictor import Answer, LoadedVersion
+from headway.serve._problems import Refused
+from headway.serve._protocols import Catalogue, FeatureReader
+from headway.serve._scoring import Scoring
+from headway.serve.batch import input_types, predict_file
+from headway.serve.server import Server, Service, bind, serve
+
+__all__ = [
+    "Answer",
+    "App",
+    "Catalogue",
+    "FeatureReader",
+    "Limits",
+    "LoadedVersion",
+    "Refused",
+    "RegistryCatalogue",
+    "Scoring",
+    "Server",
+    "Service",
+    "bind",
+    "input_types",
+    "predict_file",
+    "serve",
+]

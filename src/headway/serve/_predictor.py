@@ -1,0 +1,209 @@
+"""A model version that is ready to answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import numpy as np
+
+from headway.define.records import BEGINNING, FeaturePlan, State, VersionRecord, ViewUse
+from headway.errors import suggest
+from headway.serve._fields import ABSENT, InputField, input_field, missing_fields, segment_texts
+from headway.serve._problems import Refused, shown
+from headway.serve._protocols import FeatureReader, Found
+from headway.serve._scoring import Scoring
+
+_UNIT = re.compile(r"(?:timestamp|date32|date64)\[(\w+)")
+
+STATES: tuple[State, ...] = get_args(State)
+
+
+@dataclass(slots=True)
+class Answer:
+    """Predictions for the rows asked, and what they rest on.
+
+    ``segments`` says whose estimator answered each row (None: the pooled one). ``as_of`` has, per view, the moment
+    its values speak for (the earliest, should they differ; None: never refreshed). ``states`` lists the features that
+    are not ok in every row. ``counts`` are values by view and state, for the metrics.
+    """
+
+    predictions: list[Any]
+    segments: list[str | None]
+    as_of: dict[str, int | None] = field(default_factory=dict)
+    states: dict[str, list[State]] = field(default_factory=dict)
+    counts: list[tuple[str, State, int]] = field(default_factory=list)
+
+
+class LoadedVersion:
+    """One version with everything it needs: estimators, request functions, features bound for reading.
+
+    ``predict`` may be called from any thread.
+    """
+
+    def __init__(self, record: VersionRecord, scoring: Scoring, reader: FeatureReader) -> None:
+        plan = record.serving
+        self.record = record
+        self.plan = plan
+        self.version = str(record.version)
+        self._scoring = scoring
+        self._reader = reader
+        self._views = tuple(_BoundUse(use, reader) for use in plan.views)
+        self._keys = {entity.name: input_field(entity.name, entity.type) for entity in plan.entities}
+        self._requests = {request.name: input_field(request.name, request.type) for request in plan.requests}
+        self._stored = {name: item for view in self._views for name, item in view.fields.items()}
+        self._required = tuple({**self._keys, **self._requests})
+        self.known = frozenset((*self._required, *self._stored))
+
+    @property
+    def inputs(self) -> dict[str, InputField]:
+        """The fields a caller must send: keys and request inputs, each once."""
+        return {**self._requests, **self._keys}
+
+    @property
+    def overrides(self) -> dict[str, InputField]:
+        """The fields a caller may send instead of what is stored."""
+        return dict(self._stored)
+
+    def predict(
+        self, given: Mapping[str, list[Any]], rows: int, now: int, known: frozenset[str] | None = None
+    ) -> Answer:
+        """Answer ``rows`` rows of JSON values by field. ``known`` are names not to refuse (others of the model's).
+
+        Raises:
+            Refused: a field is missing, unknown or of another type.
+            ProjectCodeError: a request function raised.
+            StoreError: the online store failed.
+        """
+        self._check_names(given, self.known if known is None else known)
+        keys = {name: item.keys(given[name]) for name, item in self._keys.items()}
+        columns = {name: item.column(given[name]) for name, item in self._requests.items()}
+        answer = Answer([], [])
+        if not rows:
+            return answer
+        self._look_up(keys, columns, answer, now)
+        if len(given) > len(self._required):
+            self._override(given, columns, answer)
+        self._scoring.complete(columns, rows)
+        name = self.plan.segment
+        segments = None if name is None else segment_texts(given[name])
+        predictions, answer.segments = self._scoring.predict(columns, rows, segments)
+        answer.predictions = predictions.tolist()
+        return answer
+
+    def warm_up(self, now: int) -> None:
+        """Answer one row without values, so that the first request finds everything loaded.
+
+        Raises whatever ``predict`` raises.
+        """
+        self.predict({name: [None] for name in self._required}, 1, now)
+
+    def _check_names(self, given: Mapping[str, Any], known: frozenset[str]) -> None:
+        if not known.issuperset(given):
+            name = next(n for n in given if n not in known)
+            raise Refused(422, f"unknown field {shown(name)}; {suggest(name, known)}")
+        missing = [name for name in self._required if name not in given]
+        if missing:
+            raise missing_fields(missing)
+
+    def _look_up(self, keys: Mapping[str, list[Any]], columns: dict[str, np.ndarray], answer: Answer, now: int) -> None:
+        if not self._views:
+            return
+        asked = [(view.bound, view.encode(keys)) for view in self._views]
+        for view, found in zip(self._views, self._reader.lookup_many(asked, now), strict=True):
+            view.add(found, columns, answer)
+
+    def _override(self, given: Mapping[str, list[Any]], columns: dict[str, np.ndarray], answer: Answer) -> None:
+        for name, values in given.items():
+            item = self._stored.get(name)
+            if item is None:
+                continue
+            sent = [i for i, value in enumerate(values) if value is not ABSENT]
+            if len(sent) == len(values):
+                columns[name] = item.column(values)
+                answer.states.pop(name, None)
+                continue
+            columns[name] = columns[name].copy()
+            columns[name][sent] = item.column([values[i] for i in sent])
+            if name in answer.states:
+                for i in sent:
+                    answer.states[name][i] = "ok"
+
+
+class _BoundUse:
+    """A view as the version uses it, bound to the online store."""
+
+    def __init__(self, use: ViewUse, reader: FeatureReader) -> None:
+        self._prefix = use.prefix
+        self._view = use.plan.name
+        self.bound = reader.bind(use.plan, use.features)
+        self._keys = tuple((key.name, use.keys.get(key.name, key.name)) for key in use.plan.keys)
+        plans = {f.name: f for f in use.plan.features}
+        chosen = [(f"{use.prefix}__{name}", i, plans[name]) for i, name in enumerate(use.features)]
+        self._names = tuple(name for name, _, _ in chosen)
+        self._numbers = tuple((name, i) for name, i, f in chosen if _is_number(f))
+        self._others = tuple((name, i, f, _unit(f)) for name, i, f in chosen if not _is_number(f))
+        self.fields = {name: input_field(name, f.type) for name, _, f in chosen}
+
+    def encode(self, keys: Mapping[str, list[Any]]) -> Sequence[bytes | None]:
+        encoded: Sequence[bytes | None] = self.bound.encode({key: keys[column] for key, column in self._keys})
+        return encoded
+
+    def add(self, found: Found, columns: dict[str, np.ndarray], answer: Answer) -> None:
+        """Put the values into ``columns``, and into ``answer`` what they are worth."""
+        values = found.floats()
+        for name, i in self._numbers:
+            columns[name] = values[:, i]
+        for name, i, feature, unit in self._others:
+            columns[name] = _moments(found, i, feature, unit) if unit else _texts(found, feature)
+        answer.as_of[self._prefix] = earliest(found.as_of)
+        state = found.state
+        if state.any():
+            for i in np.flatnonzero(state.any(axis=0)).tolist():
+                answer.states[self._names[i]] = [STATES[code] for code in state[:, i].tolist()]
+            counted = np.bincount(state.ravel(), minlength=len(STATES)).tolist()
+            answer.counts += [(self._view, s, n) for s, n in zip(STATES, counted, strict=True) if n]
+        else:
+            answer.counts.append((self._view, "ok", state.size))
+
+
+def earliest(as_of: np.ndarray) -> int | None:
+    """The earliest moment that some row speaks for; None if there was no refresh."""
+    if len(as_of) == 1:
+        one: int = as_of.item(0)
+        return None if one == BEGINNING else one
+    there = as_of[as_of != BEGINNING]
+    return int(there.min()) if len(there) else None
+
+
+def _moments(found: Found, i: int, feature: FeaturePlan, unit: str) -> np.ndarray:
+    """Times and dates as training has them: datetime64[us] in UTC, NaT where null."""
+    values = found.column(feature.name).astype(f"datetime64[{unit}]").astype("datetime64[us]")
+    values[found.null[:, i]] = np.datetime64("NaT")
+    return values
+
+
+def _texts(found: Found, feature: FeaturePlan) -> np.ndarray:
+    """Texts as objects, None where null; decimals as float64."""
+    if feature.type.startswith("decimal"):
+        return np.array([np.nan if v is None else float(v) for v in found.array(feature.name).to_pylist()])
+    return found.column(feature.name)
+
+
+def _unit(feature: FeaturePlan) -> str:
+    """The numpy unit of a time or date; empty for anything else."""
+    unit = _UNIT.match(feature.type)
+    if unit is None:
+        return ""
+    return "D" if unit[1] == "day" else unit[1]
+
+
+def _is_number(feature: FeaturePlan) -> bool:
+    return feature.type.startswith(("int", "uint", "double", "float", "halffloat", "bool"))
+
+
+def merged_known(versions: Iterable[LoadedVersion]) -> frozenset[str]:
+    """The names that some version knows."""
+    return frozenset(name for version in versions for name in version.known)

@@ -1,0 +1,69 @@
+"""What serving needs of the stages below, as small as it is: features to look up, versions to load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from headway.define.records import VersionRecord, ViewPlan
+
+
+class Found(Protocol):
+    """Features of some entities, in the order asked: ``headway.data.online.OnlineColumns``.
+
+    ``state`` is an integer [rows, features], an index into the words of ``records.State``; 0 is ok.
+    """
+
+    as_of: np.ndarray  # int64 [rows]; BEGINNING where no refresh has been
+    state: np.ndarray
+    null: np.ndarray  # bool [rows, features]
+
+    def floats(self) -> np.ndarray:
+        """float64 [rows, features], NaN where null; numbers and truth values only."""
+
+    def column(self, name: str) -> np.ndarray:
+        """One feature as numpy: texts as objects with None, anything else in the type it is stored as, times as
+        integers of their unit, where what is null is anything."""
+
+    def array(self, name: str) -> pa.Array:
+        """One feature as Arrow, of its own type."""
+
+
+class BoundView(Protocol):
+    """Features of a view, ready to be read."""
+
+    def encode(self, keys: Mapping[str, Sequence[Any]]) -> Sequence[bytes | None]:
+        """The store's key of each entity, in order."""
+
+
+class FeatureReader(Protocol):
+    """Reads features from an online store: ``headway.data.online.OnlineReader``. Any thread may use it."""
+
+    def bind(self, plan: ViewPlan, features: Sequence[str] | None = None) -> Any:
+        """A ``BoundView`` of these features, in this order."""
+
+    def lookup_many(self, asked: Sequence[tuple[Any, Sequence[bytes | None]]], now: int) -> Sequence[Any]:
+        """A ``Found`` for each bound view and its keys, all from one question to the store."""
+
+
+class Catalogue(Protocol):
+    """Which versions answer, and where their files are. Called from one thread at a time, not the event loop's."""
+
+    def last_change(self) -> int:
+        """A number that grows with every decision about what is live. Asked four times a second."""
+
+    def models(self) -> Sequence[str]:
+        """All models that have a version, live or not."""
+
+    def live(self) -> Mapping[str, Mapping[str | None, VersionRecord]]:
+        """For each model, the version that answers for a segment; None stands for every other segment."""
+
+    def directory(self, record: VersionRecord) -> Path:
+        """Where a version's files are."""
+
+    def verify_files(self, record: VersionRecord) -> None:
+        """Raise ``ArtifactError`` if a file is missing or was changed since it was recorded."""
