@@ -74,6 +74,7 @@ ROUTES = ViewPlan(
 COLUMNS = ("pickup__trips_1h", "dropoff__trips_1h", "at_request__ratio", "pickup_at__hour", "borough")
 THRESHOLDS = (10.0, 10.0, 1.0, 11.0, 0.5)  # borough: its code, Brooklyn 0, Manhattan 1
 FUNCTION = """
+import time
 import numpy as np
 import headway as hw
 
@@ -81,10 +82,14 @@ def _scale(x):
     from trips.factor import FACTOR
     return x * FACTOR
 
-@hw.request_features(inputs=[hw.Request("pickup_at", "timestamp"), hw.Request("a", "double"), hw.Request("b", "double")])
+INPUTS = [hw.Request("pickup_at", "timestamp"), hw.Request("a", "double"), hw.Request("b", "double")]
+
+@hw.request_features(inputs=INPUTS)
 def at_request(pickup_at, route_avg, zone_avg):
     if np.any(route_avg == -1):
         raise KeyError("secret value")
+    if np.any(route_avg == -7):
+        time.sleep(0.7)
     return {"ratio": _scale(route_avg / zone_avg)}
 """
 
@@ -102,7 +107,8 @@ def model_text(base: float, columns: Sequence[str] = COLUMNS, thresholds: Sequen
     trees.append(tree(len(trees), 0, 1e300, 1000.0 * base, 0.0))
     head = (
         f"tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\nmax_feature_idx={len(columns) - 1}\n"
-        f"objective=regression\nfeature_names={' '.join(columns)}\nfeature_infos={' '.join(['[-1:1]'] * len(columns))}\n\n"
+        f"objective=regression\nfeature_names={' '.join(columns)}\n"
+        f"feature_infos={' '.join(['[-1:1]'] * len(columns))}\n\n"
     )
     return head + "".join(trees) + "end of trees\n"
 
@@ -135,7 +141,11 @@ def serving_plan(**changes: Any) -> ServingPlan:
             ),
         ),
         columns=tuple(
-            ColumnSpec(name, "string" if name == "borough" else "double", ("Brooklyn", "Manhattan") if name == "borough" else None)
+            ColumnSpec(
+                name,
+                "string" if name == "borough" else "double",
+                ("Brooklyn", "Manhattan") if name == "borough" else None,
+            )
             for name in COLUMNS
         ),
         pooled=SegmentModel("pooled.txt", "lightgbm", 100),
@@ -252,9 +262,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     made.materialize()
     made.promote(made.register(1))
     with running(made) as service:
-        client = Client(service.port)
-        yield client
-        client.close()
+        yield service.client()
     made.close()
 
 
@@ -293,9 +301,12 @@ class Running:
 
     service: Service
     port: int
+    clients: list[Client] = field(default_factory=list)
 
     def client(self) -> Client:
-        return Client(self.port)
+        """Another connection, closed when the server ends."""
+        self.clients.append(Client(self.port))
+        return self.clients[-1]
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Wait until ``condition`` holds, for at most ten seconds."""
@@ -312,7 +323,7 @@ def running(world: World, **options: Any) -> Iterator[Running]:
     options.setdefault("limits", Limits(body_bytes=200_000, rows=10_000))
     service = Service(world.catalogue, world.reader, lambda: world.now, poll_seconds=0.02, **options)
     listener = bind("127.0.0.1", 0)
-    server = Server(service.app)
+    server = Server(service.app, grace=0)
     thread = threading.Thread(target=server.run, args=([listener],))
     service.start()
     thread.start()
@@ -321,6 +332,8 @@ def running(world: World, **options: Any) -> Iterator[Running]:
         made.wait(lambda: server.started and service.router.table.built)
         yield made
     finally:
+        for client in made.clients:
+            client.close()
         server.should_exit = True
         thread.join()
         service.stop()
@@ -360,3 +373,17 @@ def plan_of() -> Callable[..., ServingPlan]:
 @pytest.fixture
 def zones() -> ViewPlan:
     return ZONES
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[int], Client]]:
+    """Connect to a port of this machine."""
+    made: list[Client] = []
+
+    def to(port: int) -> Client:
+        made.append(Client(port))
+        return made[-1]
+
+    yield to
+    for client in made:
+        client.close()

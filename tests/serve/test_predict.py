@@ -97,7 +97,7 @@ def test_overriding_in_some_row_objects_only(client, one) -> None:
 
 
 def test_nulls_are_values(client, one) -> None:
-    nothing = {part: {name: None for name in fields} for part, fields in one.items()}
+    nothing = {part: dict.fromkeys(fields) for part, fields in one.items()}
     status, answer = client.predict(nothing)
     assert status == 200, answer
     assert answer["predictions"] == [1000]
@@ -193,7 +193,9 @@ def test_lengths_that_differ(client, one) -> None:
     assert client.predict(columns(one, pickup_zone_id=[1], dropoff_zone_id=[1, 2]))[0] == 422
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"NaN", b'{"entities": {"a": Infinity}}', b"\xff", b'"\xff"', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"NaN", b'{"entities": {"a": Infinity}}', b"\xff", b'"\xff"', b"[" * 100_000]
+)
 def test_what_is_not_json(client, body) -> None:
     status, answer, headers = client.send("POST", "/v1/models/trip_duration/predict", body)
     assert status == 400
@@ -201,7 +203,9 @@ def test_what_is_not_json(client, body) -> None:
     assert set(answer) == {"type", "title", "status", "detail", "request_id"}
 
 
-@pytest.mark.parametrize("content", [None, 1, "x", True, [1], [[]], {"rows": {}}, {"rows": [], "x": 1}, {"entities": []}, {}])
+@pytest.mark.parametrize(
+    "content", [None, 1, "x", True, [1], [[]], {"rows": {}}, {"rows": [], "x": 1}, {"entities": []}, {}]
+)
 def test_what_is_no_request(client, content) -> None:
     assert client.predict(content)[0] == 422
 
@@ -223,7 +227,11 @@ def test_too_large(client, one) -> None:
 
 def test_a_large_request_in_chunks_is_refused_while_it_comes(client, one) -> None:
     client.connection.request(
-        "POST", "/v1/models/trip_duration/predict", iter([b" " * 60_000] * 5), {"transfer-encoding": "chunked"}, encode_chunked=True
+        "POST",
+        "/v1/models/trip_duration/predict",
+        iter([b" " * 60_000] * 5),
+        {"transfer-encoding": "chunked"},
+        encode_chunked=True,
     )
     response = client.connection.getresponse()
     assert response.status == 413

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import typing
 
@@ -34,6 +35,7 @@ app.command("serve")(_serve.serve)
 
 def main() -> typing.NoReturn:
     """Run a command. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a gate or a check said no."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see headway.train: a project may import an estimator first
     try:
         app(standalone_mode=True)
     except HeadwayError as error:

@@ -1,1 +1,1 @@
-"""Data: read, checked, turned into features, kept online."""
+"""From files to feature rows: read, check, compute, materialize. Parts are imported from where they live."""

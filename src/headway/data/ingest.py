@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headway.data.lake import Lake
 from headway.data.sources import (
+    Counts,
     SourceReader,
     content_digest,
     file_signature,
@@ -30,9 +31,7 @@ def table_of(source: Source) -> str:
     return f"source/{source.name}"
 
 
-def ingest(
-    source: Source, root: Path, lake: Lake, *, path_override: str | None = None, cache: Path
-) -> IngestResult:
+def ingest(source: Source, root: Path, lake: Lake, *, path_override: str | None = None, cache: Path) -> IngestResult:
     """Bring the lake's copy of a file source up to date.
 
     The copy is one lake version with the rows as ``SourceReader`` describes them. Where the files and the way they are
@@ -61,7 +60,34 @@ def ingest(
         if note.get("digest") == digest:
             return _result(source, version, note, changed=False)
     reader = open_source(source, root, path_override)
-    note = {"digest": digest}
-    rows = _reader(reader, _Guard(source, files, before, reader, note))
-    version = lake.write(table, rows, "overwrite", note)
-    return _result(source, version, note, changed=True)
+    rows = _rows(reader, lambda: find_files(source, root, path_override) == files and file_signature(files) == before)
+    version = lake.write(table, rows, "overwrite", lambda: _note(digest, reader.counts))
+    return _result(source, version, _note(digest, reader.counts), changed=True)
+
+
+def _rows(reader: SourceReader, unchanged: Callable[[], bool]) -> pa.RecordBatchReader:
+    """All rows; fails at the end, before anything is committed, if what was read is not what the digest is of."""
+    import pyarrow as pa
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield from reader.batches()
+        if not unchanged():
+            raise DataError("the files of the source were written to while they were being read; ingest it again")
+
+    return pa.RecordBatchReader.from_batches(reader.schema, batches())
+
+
+def _note(digest: str, counts: Counts) -> dict[str, str]:
+    return {"digest": digest, **{name: str(value) for name, value in asdict(counts).items()}}
+
+
+def _result(source: Source, version: int, note: Mapping[str, str], *, changed: bool) -> IngestResult:
+    counts = {name: int(note[name]) for name in asdict(Counts())}
+    return IngestResult(
+        source=source.name,
+        table=table_of(source),
+        version=version,
+        digest=note["digest"],
+        changed=changed,
+        **counts,
+    )

@@ -58,7 +58,7 @@ def materialize(
     Only entities that may have changed since the previous refresh are written, unless the data has another version
     than then (rows may have come, changed or gone anywhere) or ``full`` is set. The watermark is written last, so a
     run that was cut short claims nothing; running it again ends in the same state. Runs may overlap: the store's guard
-    lets the later as-of win, and of equal ones the newer data.
+    lets the later as-of win, and of equal ones the newer data. That needs versions that grow with the data.
 
     Parameters
     ----------

@@ -210,8 +210,8 @@ def _bundle_builtins(top: str, package: str) -> dict[str, Any]:
 
     def import_(
         name: str,
-        globals: Mapping[str, object] | None = None,  # noqa: A002 - the names __import__ has
-        locals: Mapping[str, object] | None = None,  # noqa: A002
+        globals: Mapping[str, object] | None = None,
+        locals: Mapping[str, object] | None = None,
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:

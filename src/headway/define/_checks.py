@@ -60,7 +60,7 @@ def unique(*columns: str, on_fail: OnFail = "error") -> Check:
 
 
 def between(column: str, low: Any = None, high: Any = None, *, on_fail: OnFail = "error") -> Check:
-    """``low <= column <= high``; either bound may be None; a null passes (say ``not_null`` as well)."""
+    """``low <= column <= high``; either bound may be None; a null passes (say ``not_null`` as well), NaN fails."""
     if low is None and high is None:
         raise DefinitionError(f"check between({column!r}): give a lower bound, an upper bound, or both")
     if low is not None and high is not None and low > high:

@@ -1,273 +1,466 @@
-"""A digest of the code that a function reaches, so that a change of what it computes is noticed, and no other.
+"""A digest of the code that a function reaches: it changes when what the function computes may change.
 
-What counts: the syntax trees of the function and of everything of the project that it names, transitively, and the
-values of the constants among them. What does not: comments, docstrings, line numbers, and code next to it that it
-never names. Libraries count by name and version.
+What counts: the syntax of the function and of everything in the project that it names, transitively, and the values of
+constants, defaults and closures among them. What does not: comments, docstrings, positions, and code that stands next
+to it but is never named. Libraries count by name and version.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
+import copy
+import copyreg
+import dis
 import functools
-import hashlib
 import importlib
 import importlib.metadata
-import inspect
+import importlib.util
+import os
+import random
+import symtable
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from importlib.machinery import ModuleSpec
+from pathlib import Path, PurePath
+from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
-from headway.define._base import Declaration
+import numpy as np
+
+from headway.define._base import Declaration, Place
 from headway.define._request import RequestFeatures
 
-_SIMPLE = (type(None), bool, int, float, complex, str, bytes, type(...), range, slice)
-_UNSEEN = frozenset({"globals", "eval", "exec", "__import__", "importlib", "vars", "locals"})
+_ATOMS = frozenset(
+    {type(None), bool, int, float, complex, str, bytes, bytearray, type(...), type(NotImplemented), range}
+)
+_CONTAINERS = frozenset({list, tuple, dict, set, frozenset, MappingProxyType})
+# Their state moves as they are used, or is the machine's: only their type counts.
+_STATEFUL = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator, type(os.environ), Place)
+# Through these, code reaches what it does not name.
+_DYNAMIC = (importlib.import_module, builtins.__import__, globals, eval, exec, sys.modules)
+_ABOUT_MODULE = frozenset(vars(ModuleType("any"))) | {"__file__", "__cached__", "__path__", "__builtins__", "__dict__"}
+
+_MISSING = object()
+
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+_Node = ast.Module | _Definition | ast.Lambda
+_Chain = tuple[str, ...]
 
 
-def reach_digest(function: Any, package_roots: Iterable[str]) -> str:
-    """32 hex digits of everything in the project that a function or class reaches.
+def reach_digest(function: Any, packages: Sequence[str]) -> str:
+    """32 hex digits of the code that ``function`` reaches within ``packages``, the project's top-level packages.
 
-    Parameters
-    ----------
-    function
-        A function, a class, a request function, or an object of a class (its state counts too).
-    package_roots
-        The project's top packages; where the code looks names up at run time (``importlib``, ``globals``, ``eval``),
-        all of their source counts.
+    A class, or an object that refers to functions, will do too. Modules that are not installed, beside the packages,
+    are followed like them.
+
+    The same in every process: neither paths, lines and addresses nor the order of dicts and sets count. Imports made
+    inside a function are followed, and run if they have not been yet. Code that looks names up at run time (``eval``,
+    ``importlib.import_module``, ``globals`` and the like) reaches all source of the packages. A container that code
+    fills as it runs counts with what it holds at the moment, so take digests before calling the function.
+
+    >>> def half(x):
+    ...     return x / 2
+    >>> len(reach_digest(half, packages=["trips"]))
+    32
     """
-    reach = _Reach(frozenset(package_roots))
-    reach.value("", function)
-    total = hashlib.blake2b(digest_size=16)
-    for name, digest in sorted(reach.parts.items()):
-        total.update(f"{name}\0{digest}\0".encode())
-    return total.hexdigest()
+    return _Walk(_Project(packages)).digest(function)
 
 
-@dataclass(slots=True)
-class _Reach:
-    """What was reached so far: name → digest of what it stands for. ``doing`` keeps objects alive and breaks cycles."""
+@dataclass(frozen=True, slots=True)
+class _Library:
+    """Stands for a module that is not the project's, whether it has been imported yet or not."""
 
-    roots: frozenset[str]
-    parts: dict[str, str] = field(default_factory=dict)
-    doing: dict[int, Any] = field(default_factory=dict)
+    name: str
 
-    def value(self, name: str, value: Any) -> None:
-        """Take in a value known under ``name``."""
-        self.parts[name] = self.describe(value)
 
-    def describe(self, value: Any) -> str:
-        """A text for a value; what it refers to by name becomes a part of its own."""
-        if isinstance(value, _SIMPLE):
-            return f"{type(value).__name__} {value!r}"
-        if id(value) in self.doing:
-            return "seen"
-        self.doing[id(value)] = value
-        try:
-            return self._describe(value)
-        finally:
-            # Names are parts and need describing once; plain values may come again with other contents.
-            if not isinstance(value, FunctionType | type | ModuleType):
-                del self.doing[id(value)]
+class _Project:
+    """Which code is the project's, and what its modules hold."""
 
-    def _describe(self, value: Any) -> str:
-        if isinstance(value, RequestFeatures):
-            return self.describe(value.function)
-        if isinstance(value, Declaration):
-            return f"{value.kind} {getattr(value, 'name', '')}"
-        if isinstance(value, FunctionType | type):
-            return self._code(value)
-        if isinstance(value, MethodType):
-            return f"method {value.__func__.__qualname__} {self.describe(value.__func__)} {self.describe(value.__self__)}"
-        if isinstance(value, BuiltinFunctionType):
-            return f"builtin {value.__module__}.{value.__qualname__}{self._library(value.__module__)}"
-        if isinstance(value, ModuleType):
-            return self._module(value)
-        if isinstance(value, functools.partial):
-            return f"partial {self.describe(value.func)} {self.describe(value.args)} {self.describe(value.keywords)}"
-        if hasattr(value, "__wrapped__") and callable(value):
-            return f"{type(value).__qualname__} {self.describe(value.__wrapped__)}"
-        return self._data(value)
+    def __init__(self, packages: Sequence[str]) -> None:
+        self.packages = frozenset(packages)
+        self._followed: dict[str, bool] = {}
+        self.roots = {str(place.parent) for package in packages for place in _places(package)}
 
-    def _data(self, value: Any) -> str:
-        if isinstance(value, Mapping):
-            return f"{{{', '.join(f'{self.describe(k)}: {self.describe(v)}' for k, v in value.items())}}}"
-        if isinstance(value, set | frozenset):
-            return f"set {sorted(self.describe(v) for v in value)}"
-        if isinstance(value, list | tuple):
-            return f"{self.describe(type(value))} [{', '.join(self.describe(v) for v in value)}]"
-        if type(value).__module__ == "numpy" and hasattr(value, "tobytes") and not getattr(value.dtype, "hasobject", True):
-            return f"array {value.dtype} {getattr(value, 'shape', ())} {_hash(value.tobytes())}"
-        return self._object(value)
+    def without_root(self, value: Any) -> Any:
+        """A text that begins with the place of the project on this machine, without it."""
+        if isinstance(value, str) and os.sep in value:
+            for root in self.roots:
+                if value == root or value.startswith(root + os.sep):
+                    return f"<project>{value[len(root) :]}"
+        return value
 
-    def _object(self, value: Any) -> str:
-        """Any other object: its class and its state, as copying it would take it apart."""
-        try:
-            made = value.__reduce_ex__(4)
-        except Exception:  # noqa: BLE001 - an object may refuse to be copied in any way it likes
-            return f"object {self.describe(type(value))} {self.describe(getattr(value, '__dict__', None))}"
-        if isinstance(made, str):
-            return f"object {made}"
-        state = [list(part) if isinstance(part, Iterator) else part for part in made[1:]]
-        return f"object {self.describe(type(value))} {', '.join(self.describe(part) for part in state)}"
+    def is_project(self, module: object) -> bool:
+        """Whether code is followed: the packages', the terminal's, and what is not installed but lies beside them."""
+        if module is None:  # made by exec
+            return True
+        top = str(module).partition(".")[0]
+        if top not in self._followed:
+            self._followed[top] = top in self.packages or top == "__main__" or _is_local(top)
+        return self._followed[top]
 
-    def _code(self, value: FunctionType | type) -> str:
-        """A function or class: a name, and parts for what it is made of if it belongs to the project."""
-        name = f"{value.__module__}.{value.__qualname__}"
-        if not self._is_ours(value.__module__):
-            return name + self._library(value.__module__)
-        node = _find(value)
-        if node is None:
-            if isinstance(value, type):
-                return self._class_without_source(name, value)
-            self.parts[name] = _bytecode(value.__code__)
-            names, chains = _loaded(value.__code__), {}
-        else:
-            self.parts[name] = _hash(_dump(node).encode())
-            names, chains = _loaded(_compiled(node)), _chains(node)
-        self._follow(name, value, names, chains)
-        if node is not None:
-            self._imports(node, value.__module__)
-            if names & _UNSEEN or _imports_unseen(node):
-                self._everything()
+    def is_library(self, value: Any) -> bool:
+        if isinstance(value, FunctionType):
+            # Not __module__: functools.wraps gives a library's wrapper the module of what it wraps.
+            return not self.is_project(value.__globals__.get("__name__"))
         if isinstance(value, type):
-            for base in value.__bases__:
-                self.value(f"{name} < {base.__qualname__}", base)
-        else:
-            self.value(f"{name}()", (value.__defaults__, value.__kwdefaults__))
-        return name
+            return not self.is_project(value.__module__)
+        if isinstance(value, ModuleType):
+            return not self.is_project(value.__name__)
+        if isinstance(value, BuiltinFunctionType):
+            return value.__self__ is None or isinstance(value.__self__, ModuleType)
+        return isinstance(value, _Library)
 
-    def _class_without_source(self, name: str, value: type) -> str:
-        members = {k: v for k, v in vars(value).items() if not k.startswith("__") or callable(v)}
-        self.value(name, members)
-        return name
+    def attribute(self, module: ModuleType, chain: _Chain) -> Any:
+        """What ``module.a.b`` is of the project, or the last module on the way if the rest cannot be told."""
+        for name in chain:
+            found = self.member(module, name)
+            if not isinstance(found, ModuleType):
+                return module if found is _MISSING else found
+            module = found
+        return module
 
-    def _follow(self, owner: str, value: Any, names: set[str], chains: Mapping[str, set[tuple[str, ...]]]) -> None:
-        """Take in what the names that code loads stand for: closure first, then the module's globals."""
-        module = sys.modules.get(value.__module__)
-        scope = dict(getattr(value, "__globals__", None) or (vars(module) if module else {}))
-        scope.update(_closure(value))
-        for name in names:
-            if name not in scope:
-                continue
-            found = scope[name]
-            where = f"{owner}:{name}" if name in _closure(value) else f"{value.__module__}:{name}"
-            if isinstance(found, ModuleType) and self._is_ours(found.__name__):
-                for chain in chains.get(name) or {()}:
-                    self._attribute(found, chain)
-            elif where not in self.parts:
-                self.parts[where] = ""
-                self.value(where, found)
+    def member(self, module: ModuleType, name: str) -> Any:
+        """What a module has under a name; of a library's, only modules and what reaches any code are of interest."""
+        if name in _ABOUT_MODULE:
+            return _MISSING
+        found = vars(module).get(name, _MISSING)
+        if self.is_library(module):
+            return found if isinstance(found, ModuleType) or any(found is known for known in _DYNAMIC) else _MISSING
+        if found is _MISSING and hasattr(module, "__path__"):
+            found = _import(f"{module.__name__}.{name}") or _MISSING
+        return found
 
-    def _attribute(self, module: ModuleType, chain: tuple[str, ...]) -> None:
-        """``module.attr`` of the project: the attribute only, or the whole module if it cannot be told."""
-        while chain and isinstance(getattr(module, chain[0], None), ModuleType):
-            module, chain = getattr(module, chain[0]), chain[1:]
-        if not self._is_ours(module.__name__):
-            self.value(f"library {module.__name__}", module)
-        elif chain and hasattr(module, chain[0]):
-            where = f"{module.__name__}:{chain[0]}"
-            if where not in self.parts:
-                self.parts[where] = ""
-                self.value(where, getattr(module, chain[0]))
-        else:
-            self.value(f"module {module.__name__}", module)
-
-    def _imports(self, node: ast.AST, module: str) -> None:
-        """Imports made while a function runs."""
+    def imports(self, node: _Node, scope: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """The names that imports inside ``node`` bind, with what they stand for."""
+        chains = _chains(node)
         for statement in ast.walk(node):
             if isinstance(statement, ast.Import):
                 for alias in statement.names:
-                    self._imported(alias.name, _chains(node).get(alias.asname or alias.name.partition(".")[0], set()))
+                    top = alias.name.partition(".")[0]
+                    module = _imported(alias.name, self.is_project(alias.name))
+                    whole = alias.asname is not None or top not in chains
+                    yield alias.asname or top, module if whole else _imported(top, self.is_project(top))
             elif isinstance(statement, ast.ImportFrom):
-                base = _absolute(statement, module)
+                base = _absolute(statement, scope)
+                module = _imported(base, self.is_project(base))
                 for alias in statement.names:
-                    self._imported(base, {() if alias.name == "*" else (alias.name,)})
+                    found = self.member(module, alias.name) if isinstance(module, ModuleType) else _MISSING
+                    yield alias.asname or alias.name, module if found is _MISSING else found
 
-    def _imported(self, name: str, chains: Iterable[tuple[str, ...]]) -> None:
-        if not self._is_ours(name):
-            self.parts[f"library {name}"] = self._library(name)
-            return
-        for chain in chains or {()}:
-            try:
-                module = importlib.import_module(name)
-                if chain and not hasattr(module, chain[0]):
-                    importlib.import_module(f"{name}.{chain[0]}")
-            except ImportError:
-                self.parts[f"module {name}"] = "missing"
+    def picks_by_name(self, node: _Node, scope: Mapping[str, Any]) -> bool:
+        """Whether it calls ``getattr`` on a module of the project with a name made at run time."""
+        for call in ast.walk(node):
+            if not (isinstance(call, ast.Call) and _trail(call.func) == ("getattr",) and len(call.args) > 1):
                 continue
-            self._attribute(module, chain)
-
-    def _module(self, module: ModuleType) -> str:
-        """A whole module: its source, and what its code names."""
-        name = module.__name__
-        if not self._is_ours(name):
-            return name + self._library(name)
-        tree = _tree(getattr(module, "__file__", None))
-        if tree is None:
-            return name
-        self.parts[f"module {name} source"] = _hash(_dump(tree).encode())
-        self._imports(tree, name if hasattr(module, "__path__") else f"{name}")
-        return name
-
-    def _everything(self) -> None:
-        """All source of the project."""
-        for root in self.roots:
-            module = sys.modules.get(root)
-            for directory in getattr(module, "__path__", ()):
-                for file in sorted(Path(directory).rglob("*.py")):
-                    tree = _tree(str(file))
-                    self.parts[f"file {file.relative_to(directory)}"] = _hash(_dump(tree).encode()) if tree else ""
-
-    def _is_ours(self, module: str | None) -> bool:
-        """Whether code is followed into its source: the project's, a notebook's, anything not installed."""
-        top = (module or "").partition(".")[0]
-        if top in self.roots or top == "__main__":
-            return True
-        if not top or top == "headway" or top in sys.stdlib_module_names or top in sys.builtin_module_names:
-            return False
-        loaded = sys.modules.get(top)
-        places = [getattr(loaded, "__file__", None), *getattr(loaded, "__path__", ())]
-        return any(p for p in places) and not any("-packages" in part for p in places if p for part in Path(p).parts)
-
-    @staticmethod
-    def _library(module: str | None) -> str:
-        top = (module or "").partition(".")[0]
-        return "" if not top or top in sys.stdlib_module_names else f" {_version(top)}"
+            trail = _trail(call.args[0])
+            owner = scope.get(trail[0]) if trail and not isinstance(call.args[1], ast.Constant) else None
+            owner = self.attribute(owner, trail[1:]) if isinstance(owner, ModuleType) else None
+            if isinstance(owner, ModuleType) and not self.is_library(owner):
+                return True
+        return False
 
 
-@functools.lru_cache(maxsize=256)
-def _version(top: str) -> str:
-    """The version of the distribution that a top module belongs to."""
-    version = getattr(sys.modules.get(top), "__version__", None)
-    if isinstance(version, str):
-        return version
-    try:
-        return importlib.metadata.version(top)
-    except importlib.metadata.PackageNotFoundError:
-        names = importlib.metadata.packages_distributions().get(top, [])
-        return ", ".join(sorted(f"{name} {importlib.metadata.version(name)}" for name in names)) or "unknown"
+class _Walk:
+    """One pass over everything reached, in an order that depends on nothing but the code.
 
+    What can be large or refer back (functions, classes, modules, instances) gets a number when first met and is taken
+    apart later, in the order of the numbers; so neither cycles nor long chains of calls matter. Plain data is taken
+    apart where it stands; ``open`` are the ids of the containers on the way, which may hold themselves.
+    """
 
-def _hash(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+    def __init__(self, project: _Project, open_: set[int] | None = None) -> None:
+        self.project = project
+        self.open = set() if open_ is None else open_
+        self.numbers: dict[int, int] = {}
+        self.met: list[Any] = []  # keeps them alive too, so that no id is given twice
+        self.dynamic = False
 
+    def digest(self, value: Any) -> str:
+        total = blake2b(self.describe(value).encode(errors="surrogatepass"), digest_size=16)
+        for thing in self.met:  # grows while we go through it
+            for text in self._take_apart(thing):
+                total.update(f"\n{text}".encode(errors="surrogatepass"))
+            total.update(b"\0")
+        if self.dynamic:
+            total.update("\n".join(_all_source(self.project.packages)).encode())
+        return total.hexdigest()
 
-def _closure(value: Any) -> dict[str, Any]:
-    code, cells = getattr(value, "__code__", None), getattr(value, "__closure__", None)
-    found = {}
-    for name, cell in zip(code.co_freevars if code else (), cells or (), strict=True):
+    def describe(self, value: Any) -> str:
+        """A text for a value: itself if it is data, a name if it is a library's, a number if it is to be followed."""
+        if type(value) in _ATOMS:
+            return f"{type(value).__name__} {self.project.without_root(value)!r}"
+        if any(value is known for known in _DYNAMIC):
+            self.dynamic = True
+            return "dynamic"
+        if isinstance(value, PurePath):
+            return f"path {self.project.without_root(str(value))!r}"
+        if isinstance(value, np.ndarray | np.generic):
+            return self._array(value)
+        if type(value) in _CONTAINERS or isinstance(value, set | frozenset):
+            return self._container(value)
+        if isinstance(value, RequestFeatures):
+            return self.describe(value.function)
+        if isinstance(value, Declaration):
+            return f"{type(value).__qualname__} {getattr(value, 'name', '')!r}"
+        if self.project.is_library(value):
+            return self._library(value)
+        return f"#{self._number(value)}"
+
+    def _number(self, value: Any) -> int:
+        if id(value) not in self.numbers:
+            self.numbers[id(value)] = len(self.met)
+            self.met.append(value)
+        return self.numbers[id(value)]
+
+    # Data
+
+    def _array(self, value: np.ndarray[Any, Any] | np.generic) -> str:
+        if value.dtype.hasobject:
+            return f"array {value.dtype} {value.shape} {self.describe(value.tolist())}"
+        return f"array {value.dtype} {value.shape} {_hash(value.tobytes())}"
+
+    def _container(self, value: Any) -> str:
+        if id(value) in self.open:
+            return "itself"
+        self.open.add(id(value))
         try:
-            found[name] = cell.cell_contents
-        except ValueError:  # not bound yet
-            continue
+            if isinstance(value, set | frozenset):
+                inside = ", ".join(sorted(map(self._alone, value)))
+            elif isinstance(value, list | tuple):
+                inside = ", ".join(map(self.describe, value))
+            else:
+                items = sorted(((self._alone(key), item) for key, item in value.items()), key=lambda pair: pair[0])
+                inside = ", ".join(f"{key}: {self.describe(item)}" for key, item in items)
+        finally:
+            self.open.discard(id(value))
+        return f"{type(value).__name__}({inside})"
+
+    def _alone(self, value: Any) -> str:
+        """A text for a value that does not depend on what was met before: what sorts the unordered."""
+        if type(value) in _ATOMS:
+            return self.describe(value)
+        walk = _Walk(self.project, self.open)
+        text = walk.digest(value)
+        self.dynamic = self.dynamic or walk.dynamic
+        return text
+
+    # Libraries
+
+    def _library(self, value: Any) -> str:
+        if isinstance(value, ModuleType | _Library):
+            name = value.__name__ if isinstance(value, ModuleType) else value.name
+            return f"library {name} {_version(name)}"
+        module = value.__globals__.get("__name__") if isinstance(value, FunctionType) else value.__module__
+        name = value.__code__.co_qualname if isinstance(value, FunctionType) else value.__qualname__
+        return f"library {module}.{name} {_version(module or 'builtins')}{self._wrapped_by(value)}"
+
+    def _wrapped_by(self, value: Any) -> str:
+        """The project's functions that a library's wrapper holds, in its closure and its attributes."""
+        if not isinstance(value, FunctionType) or id(value) in self.open:
+            return ""
+        cells = [each for each in _closure(value).values() if isinstance(each, FunctionType | type)]
+        attributes = vars(value) if "__wrapped__" in vars(value) else {}
+        self.open.add(id(value))
+        try:
+            found = [self.describe(each) for each in cells if not self.project.is_library(each)]
+            return " ".join(["", *found, *(f"{k} {self.describe(v)}" for k, v in sorted(attributes.items()))])
+        finally:
+            self.open.discard(id(value))
+
+    # What has a number
+
+    def _take_apart(self, value: Any) -> Iterator[str]:
+        if isinstance(value, FunctionType):
+            return self._function(value)
+        if isinstance(value, type):
+            return self._class(value)
+        if isinstance(value, ModuleType):
+            return self._module(value)
+        return self._object(value)
+
+    def _function(self, function: FunctionType) -> Iterator[str]:
+        code, cells = function.__code__, _closure(function)
+        scope = ChainMap(cells, function.__globals__, vars(builtins))
+        node = _find(_tree(code.co_filename), code.co_qualname, code.co_firstlineno)
+        yield from self._bytecode(function, scope) if node is None else self._source(node, scope)
+        yield f"defaults {self.describe(function.__defaults__)} {self.describe(function.__kwdefaults__)}"
+        yield f"cells {self.describe(cells)}"
+        if "__wrapped__" in vars(function):
+            yield f"wraps {self.describe(function.__wrapped__)}"  # type: ignore[attr-defined]
+
+    def _bytecode(self, function: FunctionType, scope: Mapping[str, Any]) -> Iterator[str]:
+        """A function without source: the terminal's, or made by exec."""
+        loaded, imported = set(), set()
+        for code in _nested(function.__code__):
+            constants = [... if isinstance(each, CodeType) else each for each in code.co_consts]
+            constants = [None if each == function.__doc__ else each for each in constants]
+            yield f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {self.describe(constants)}"
+            steps = list(dis.get_instructions(code))
+            loaded |= {step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+            imported |= {step.argval for step in steps if step.opname == "IMPORT_NAME"}
+        found = {name: scope[name] for name in loaded - _ABOUT_MODULE if name in scope}
+        found |= {f"import {name}": _imported(name, self.project.is_project(name)) for name in imported}
+        yield from (f"{name} {self.describe(found[name])}" for name in sorted(found))
+
+    def _class(self, cls: type) -> Iterator[str]:
+        module, methods = sys.modules.get(cls.__module__), _methods(cls)
+        file = getattr(module, "__file__", None) or next((m.__code__.co_filename for m in methods), None)
+        line = next((m.__code__.co_firstlineno for m in methods if m.__code__.co_filename == file), 0)
+        node = _find(_tree(file), cls.__qualname__, getattr(cls, "__firstlineno__", line))
+        cells = {name: cell for method in methods for name, cell in _closure(method).items() if name != "__class__"}
+        if node is None:
+            yield from map(self.describe, methods)
+        else:
+            yield from self._source(node, ChainMap(cells, vars(module) if module else {}, vars(builtins)))
+        # Also with source: a class made inside a function holds values that its source only names.
+        data = {k: v for k, v in vars(cls).items() if not k.startswith("__") and type(v) in _ATOMS | _CONTAINERS}
+        yield f"attributes {self.describe(data)} cells {self.describe(cells)}"
+        yield f"bases {self.describe(cls.__bases__)} {self.describe(type(cls))}"
+
+    def _module(self, module: ModuleType) -> Iterator[str]:
+        tree = _tree(getattr(module, "__file__", None))
+        if tree is not None:
+            yield from self._source(tree, ChainMap(vars(module), vars(builtins)))
+
+    def _object(self, value: Any) -> Iterator[str]:
+        """An instance: its class, and its state as pickling would take it."""
+        yield self.describe(type(value))
+        if isinstance(value, _STATEFUL):
+            return
+        attributes = getattr(value, "__dict__", {})
+        if "__wrapped__" in attributes:
+            yield self.describe(attributes["__wrapped__"])
+        try:
+            reduce = copyreg.dispatch_table.get(type(value))
+            made = value.__reduce_ex__(4) if reduce is None else reduce(value)
+        except Exception:  # noqa: BLE001 - an object refuses to be pickled in any way it likes
+            yield self.describe(dict(attributes))
+            return
+        if isinstance(made, str):
+            yield made
+            return
+        make, arguments, state, items, pairs = (*made, None, None, None)[:5]
+        yield f"{self.describe(make)} {self.describe(arguments)} {self.describe(state)}"
+        yield f"{self.describe(list(items or ()))} {self.describe(dict(pairs or ()))}"
+
+    # Source
+
+    def _source(self, node: _Node, scope: Mapping[str, Any]) -> Iterator[str]:
+        """The syntax of a definition or module, and what the names in it stand for."""
+        plain = _Plain(scope).visit(copy.deepcopy(node))
+        yield ast.dump(plain)
+        imports = list(self.project.imports(plain, scope))
+        chains = _chains(plain)
+        names = [(name, scope[name]) for name in _names(plain) - _ABOUT_MODULE if name in scope]
+        for name, value in sorted([*names, *imports], key=lambda pair: pair[0]):
+            yield from (f"{name} {text}" for text in self._named(value, chains.get(name, {()})))
+        if self.project.picks_by_name(plain, ChainMap(dict(imports), *getattr(scope, "maps", [scope]))):
+            self.dynamic = True
+
+    def _named(self, value: Any, chains: Iterable[_Chain]) -> Iterator[str]:
+        """A value that code names; of a module, only the attributes taken of it."""
+        if not isinstance(value, ModuleType):
+            yield self.describe(value)
+            return
+        for chain in sorted(chains):
+            yield f"{chain} {self.describe(self.project.attribute(value, chain))}"
+
+
+# Syntax
+
+
+class _Plain(ast.NodeTransformer):
+    """Leaves out docstrings, and the decorators of headway: what they declare is recorded by the declaration."""
+
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        self.scope = scope
+
+    def _body(self, node: Any) -> Any:
+        self.generic_visit(node)
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+        if hasattr(node, "decorator_list"):
+            node.decorator_list = [each for each in node.decorator_list if not self._is_headway(each)]
+        return node
+
+    visit_Module = visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = _body  # noqa: N815
+
+    def _is_headway(self, decorator: ast.expr) -> bool:
+        trail = _trail(decorator.func if isinstance(decorator, ast.Call) else decorator)
+        value = self.scope.get(trail[0]) if trail else None
+        module = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+        return str(module).partition(".")[0] == "headway"
+
+
+class _NonlocalAsGlobal(ast.NodeTransformer):
+    """So that an inner function can stand alone: its outer names are looked up in the scope we have."""
+
+    def visit_Nonlocal(self, node: ast.Nonlocal) -> ast.Global:
+        return ast.Global(names=node.names)
+
+
+def _names(node: _Node) -> set[str]:
+    """The names that code looks up outside itself."""
+    text = ast.unparse(_NonlocalAsGlobal().visit(copy.deepcopy(node)))
+    top = symtable.symtable(text, "<reach>", "exec")
+    found = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_referenced()}
+    tables = top.get_children()
+    for table in tables:  # grows while we go through it
+        found |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_global()}
+        tables += table.get_children()
     return found
 
 
+def _trail(node: ast.expr) -> _Chain:
+    """``a.b.c`` as a tuple; empty for any other expression."""
+    names: list[str] = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    return (node.id, *reversed(names)) if isinstance(node, ast.Name) else ()
+
+
+def _chains(node: ast.AST) -> dict[str, set[_Chain]]:
+    """What is taken of each name: ``a.b.c`` gives (b, c) for a; () where the name stands alone."""
+    found: dict[str, set[_Chain]] = {}
+    inner = {id(each.value) for each in ast.walk(node) if isinstance(each, ast.Attribute)}
+    for each in ast.walk(node):
+        if isinstance(each, ast.Attribute | ast.Name) and id(each) not in inner and (trail := _trail(each)):
+            found.setdefault(trail[0], set()).add(trail[1:])
+    return found
+
+
+def _find(tree: ast.Module | None, qualname: str, line: int) -> _Definition | ast.Lambda | None:
+    """The definition with that path of names, the one that holds or is nearest to ``line`` if there are several."""
+    path = [name for name in qualname.split(".") if name != "<locals>"]
+    if tree is None or "<lambda>" in path[:-1]:
+        return None
+    if path[-1] == "<lambda>":
+        lambdas = [node for node in ast.walk(tree) if isinstance(node, ast.Lambda) and node.lineno == line]
+        return lambdas[0] if len(lambdas) == 1 else None
+    found = list(_definitions(tree, path))
+    return min(reversed(found), key=lambda node: _distance(node, line) if line else (False, 0), default=None)
+
+
+def _definitions(node: ast.AST, path: list[str]) -> Iterator[_Definition]:
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, _Definition):
+            yield from _definitions(child, path)
+        elif child.name == path[0]:
+            yield from _definitions(child, path[1:]) if path[1:] else [child]
+
+
+def _distance(node: _Definition, line: int) -> tuple[bool, int]:
+    first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+    return not first <= line <= (node.end_lineno or first), abs(first - line)
+
+
 def _tree(file: str | None) -> ast.Module | None:
-    if not file or not file.endswith(".py"):
+    if file is None or not file.endswith(".py"):
         return None
     try:
         seen = Path(file).stat()
@@ -281,127 +474,121 @@ def _parsed(file: str, _changed: int, _size: int) -> ast.Module:
     return ast.parse(Path(file).read_bytes())
 
 
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+# Objects
 
 
-def _find(value: FunctionType | type) -> Definition | None:
-    """The definition of a function or class in its file: by its path of names, the nearest to its line if several."""
-    wrapped = inspect.unwrap(value) if isinstance(value, FunctionType) else value
-    if wrapped is not value:
-        value = wrapped  # the source is the wrapped function's; the wrapper comes in with its decorator
+def _closure(function: FunctionType) -> dict[str, Any]:
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:  # not bound yet
+            continue
+    return found
+
+
+def _methods(cls: type) -> list[FunctionType]:
+    """The functions among a class's own attributes, by name."""
+    found: list[Any] = []
+    for _, value in sorted(vars(cls).items()):
+        if isinstance(value, property):
+            found += [value.fget, value.fset, value.fdel]
+        else:
+            found.append(getattr(value, "__func__", value))
+    return [each for each in found if isinstance(each, FunctionType)]
+
+
+def _nested(code: CodeType) -> list[CodeType]:
+    return [code, *(each for inner in code.co_consts if isinstance(inner, CodeType) for each in _nested(inner))]
+
+
+# Modules, files, versions
+
+
+def _absolute(statement: ast.ImportFrom, scope: Mapping[str, Any]) -> str:
+    """The module that ``from … import`` names, seen from the module whose globals are in ``scope``."""
+    name = "." * statement.level + (statement.module or "")
+    package = scope.get("__package__") or str(scope.get("__name__", "")).rpartition(".")[0]
     try:
-        file = inspect.getsourcefile(value)
-    except TypeError:
+        return importlib.util.resolve_name(name, package)
+    except ImportError:  # beyond the top package
+        return name
+
+
+def _imported(name: str, ours: bool) -> ModuleType | _Library:
+    """A module of the project, imported if need be; a library's only if it is there."""
+    module = _import(name) if ours else sys.modules.get(name)
+    return _Library(name) if module is None else module
+
+
+def _import(name: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(name)
+    except Exception:  # noqa: BLE001 - a module's code may raise anything; it is then no part of what can run
         return None
-    tree = _tree(file)
-    if tree is None:
+
+
+def _places(package: str) -> list[Path]:
+    """The directories of a package, or the file of a single module; nothing is imported for that."""
+    known: Any = sys.modules.get(package)
+    if known is not None:
+        directories, file = getattr(known, "__path__", None), getattr(known, "__file__", None)
+    else:
+        spec = _spec(package)
+        directories, file = (spec.submodule_search_locations, spec.origin) if spec else (None, None)
+    return [Path(each) for each in directories or [file] if each is not None]
+
+
+def _spec(package: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(package)
+    except (ImportError, ValueError):
         return None
-    line = value.__code__.co_firstlineno if isinstance(value, FunctionType) else 0
-    found = list(_definitions(tree, value.__qualname__.replace(".<locals>", "").split(".")))
-    return min(found, key=lambda node: abs(_first_line(node) - line)) if line and found else (found or [None])[-1]
 
 
-def _first_line(node: Definition) -> int:
-    return min([node.lineno, *(d.lineno for d in node.decorator_list)])
+def _is_local(top: str) -> bool:
+    """Whether a top-level module is neither installed nor part of Python or headway."""
+    if top == "headway" or top in sys.stdlib_module_names:
+        return False
+    places = _places(top)
+    return bool(places) and not any(part.endswith("-packages") for place in places for part in place.parts)
 
 
-def _definitions(node: ast.AST, path: list[str]) -> Iterator[Definition]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, Definition):
-            if child.name == path[0]:
-                if len(path) == 1:
-                    yield child
-                else:
-                    yield from _definitions(child, path[1:])
-        elif not isinstance(child, ast.expr):
-            yield from _definitions(child, path)
+def _all_source(packages: frozenset[str]) -> list[str]:
+    """Name and digest of every source file of the packages."""
+    found = []
+    for place in (place for package in packages for place in _places(package)):
+        for file in place.rglob("*.py") if place.is_dir() else [place]:
+            found.append(f"{file.relative_to(place.parent).as_posix()} {_file_digest(file)}")  # noqa: PERF401
+    return sorted(found)
 
 
-class _Plain(ast.NodeTransformer):
-    """Without docstrings, and without headway's own decorators: their inputs are recorded elsewhere."""
-
-    def _body(self, node: Any) -> Any:
-        self.generic_visit(node)
-        first = node.body[0] if node.body else None
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-            node.body = node.body[1:] or [ast.Pass()]
-        if hasattr(node, "decorator_list"):
-            node.decorator_list = [d for d in node.decorator_list if not _is_request_features(d)]
-        return node
-
-    visit_Module = visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = _body  # noqa: N815
+def _file_digest(file: Path) -> str:
+    tree = _tree(str(file))
+    if tree is None:  # it is no Python that could run; its bytes do
+        return _hash(file.read_bytes())
+    return _hash(ast.dump(_Plain({}).visit(copy.deepcopy(tree))).encode(errors="surrogatepass"))
 
 
-def _is_request_features(decorator: ast.expr) -> bool:
-    called = decorator.func if isinstance(decorator, ast.Call) else decorator
-    return (called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")) == "request_features"
+def _version(module: str) -> str:
+    """The version of the distribution that a module belongs to; nothing for the standard library."""
+    top = module.partition(".")[0]
+    return "" if top in sys.stdlib_module_names else _distribution_version(top)
 
 
-def _plain(node: Any) -> Any:
-    return _Plain().visit(ast.parse(ast.unparse(node)) if isinstance(node, Definition) else ast.parse(ast.unparse(node)))
+@functools.lru_cache(maxsize=1024)
+def _distribution_version(top: str) -> str:
+    try:
+        return importlib.metadata.version(top)
+    except importlib.metadata.PackageNotFoundError:
+        found = {f"{name} {importlib.metadata.version(name)}" for name in _distributions().get(top, ())}
+        return ", ".join(sorted(found))
 
 
-def _dump(node: Any) -> str:
-    return ast.dump(_plain(node), annotate_fields=False)
+@functools.lru_cache(maxsize=1)
+def _distributions() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
 
 
-def _compiled(node: Definition) -> CodeType:
-    return compile(ast.fix_missing_locations(_plain(node)), "<reach>", "exec")
-
-
-def _loaded(code: CodeType) -> set[str]:
-    """Names that code looks up outside itself: globals, and the free variables of a closure."""
-    import dis
-
-    found = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")}
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            found |= _loaded(inner)
-    return found
-
-
-def _bytecode(code: CodeType) -> str:
-    """A digest of compiled code, for functions whose source has no name of its own (lambdas, generated code)."""
-    consts = [_bytecode(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
-    return _hash(repr((code.co_code, consts, code.co_names, code.co_varnames, code.co_freevars)).encode())
-
-
-def _chains(node: ast.AST) -> dict[str, set[tuple[str, ...]]]:
-    """Name → the attributes taken of it: ``a.b.c`` gives a → (b, c); () where it is used as it is."""
-    found: dict[str, set[tuple[str, ...]]] = {}
-    inner: set[int] = set()
-    for each in ast.walk(node):
-        if isinstance(each, ast.Attribute | ast.Name) and id(each) not in inner:
-            trail: list[str] = []
-            at: ast.expr = each
-            while isinstance(at, ast.Attribute):
-                inner.add(id(at.value))
-                trail.insert(0, at.attr)
-                at = at.value
-            if isinstance(at, ast.Name):
-                found.setdefault(at.id, set()).add(tuple(trail))
-    return found
-
-
-def _imports_unseen(node: ast.AST) -> bool:
-    return any(
-        alias.name.partition(".")[0] == "importlib"
-        for statement in ast.walk(node)
-        if isinstance(statement, ast.Import | ast.ImportFrom)
-        for alias in (
-            statement.names if isinstance(statement, ast.Import) else [ast.alias(statement.module or "")]
-        )
-    )
-
-
-def _absolute(statement: ast.ImportFrom, module: str) -> str:
-    """The module an ``from … import`` names, as seen from ``module``."""
-    if not statement.level:
-        return statement.module or ""
-    here = sys.modules.get(module)
-    package = module if hasattr(here, "__path__") else module.rpartition(".")[0]
-    base = package.rsplit(".", statement.level - 1)[0] if statement.level > 1 else package
-    return f"{base}.{statement.module}" if statement.module else base
-
-
-__all__: list[str] = ["Callable", "reach_digest"][1:]
+def _hash(data: bytes) -> str:
+    return blake2b(data, digest_size=16).hexdigest()

@@ -126,7 +126,9 @@ def _module_names(package_name: str, directory: Path) -> Iterator[str]:
     """The package, then its modules, in a stable order."""
     files = sorted(f for f in directory.rglob("*.py") if "__pycache__" not in f.parts and f.stem != "__main__")
     dotted = {
-        ".".join((package_name, *(f.parent if f.stem == "__init__" else f.with_suffix("")).relative_to(directory).parts))
+        ".".join(
+            (package_name, *(f.parent if f.stem == "__init__" else f.with_suffix("")).relative_to(directory).parts)
+        )
         for f in files
     }
     yield from sorted(name for name in dotted if all(part.isidentifier() for part in name.split(".")))
@@ -160,7 +162,7 @@ def _import_one(name: str, root: Path) -> ModuleType:
         return importlib.import_module(name)
     except HeadwayError:
         raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's module raises becomes one sentence
+    except (Exception, SystemExit) as error:
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise DefinitionError(
             f"module {name!r} cannot be imported ({_line_of(error, root)}): {' '.join(what.split())}"

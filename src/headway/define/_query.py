@@ -28,8 +28,7 @@ from headway.define._source import Source
 from headway.errors import DefinitionError, suggest
 
 if TYPE_CHECKING:
-    from sqlglot import exp
-    from sqlglot.tokens import Token
+    from sqlglot import Token, exp
 
 Refuse = Callable[[str], DefinitionError]
 
@@ -71,7 +70,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Star:
-    """A star of the select list, and how to keep columns out of it: put ``before``, the names and ``after`` at ``at``."""
+    """A star of the select list. To keep columns out of it, put ``before``, their names and ``after`` at ``at``."""
 
     alias: str | None  # None: a bare star
     at: int
@@ -82,7 +81,8 @@ class Star:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The parts of a query's text that binding edits; further columns go at ``select_end``."""
+    """The parts of a query's text that binding edits; further columns go at ``select_end``. What follows the last word,
+    a semicolon or comment, is left out of ``text``."""
 
     text: str
     inputs: tuple[Input, ...]
@@ -114,7 +114,7 @@ def lineage(source: Source, others: Mapping[str, Source]) -> tuple[str, ...]:
     def visit(at: Source, trail: tuple[str, ...]) -> None:
         for name in inputs(at):
             if name in trail:
-                raise at.refuse(f"its query reads itself: {' → '.join((*trail[trail.index(name):], name))}")
+                raise at.refuse(f"its query reads itself: {' → '.join((*trail[trail.index(name) :], name))}")
             if name not in others:
                 raise at.refuse(f"its query reads {name!r}, which is no source; {suggest(name, others)}")
             visit(others[name], (*trail, name))
@@ -163,9 +163,7 @@ def _check_join(source: Source, joined: Input, other: Source, driver: Source) ->
         )
     example = f"asof join {name} on … and {driver.name}.{driver.timestamp} >= {name}.{other.timestamp}"
     if joined.kind != "asof":
-        raise source.refuse(
-            f"{name!r} changes over time, so a plain JOIN would see what came later; write {example}"
-        )
+        raise source.refuse(f"{name!r} changes over time, so a plain JOIN would see what came later; write {example}")
     if joined.timestamp != other.timestamp:
         raise source.refuse(
             f"ASOF JOIN {name}: its inequality is on {joined.timestamp!r}, and the timestamp of {name!r} is"
@@ -173,19 +171,20 @@ def _check_join(source: Source, joined: Input, other: Source, driver: Source) ->
         )
     if other.id and set(other.id) <= set(joined.keys):
         raise source.refuse(
-            f"ASOF JOIN {name}: {name!r} has id {', '.join(other.id)}, so its rows are versions of one fact of which"
-            f" only the latest counts; for a history by {other.timestamp!r} leave the id out, or add the timestamp to it"
+            f"ASOF JOIN {name}: {name!r} has id {', '.join(other.id)}, so its rows are versions of one fact, of"
+            f" which only the latest counts; for a history by"
+            f" {other.timestamp!r} leave the id out, or add the timestamp to it"
         )
 
 
 @lru_cache(maxsize=512)
-def _parse(text: str) -> list[exp.Expression | None]:
+def _parse(text: str) -> list[exp.Expr | None]:
     import sqlglot
 
     return list(sqlglot.parse(text, dialect="duckdb"))
 
 
-def _statement(text: str, refuse: Refuse) -> exp.Expression:
+def _statement(text: str, refuse: Refuse) -> exp.Expr:
     from sqlglot.errors import SqlglotError
 
     try:
@@ -238,14 +237,14 @@ def _read(text: str, refuse: Refuse) -> Query:
     return _positions(text, select, tuple(found), refuse)
 
 
-def _check_clauses(node: exp.Expression, reasons: Mapping[str, str], allowed: set[str], refuse: Refuse) -> None:
+def _check_clauses(node: exp.Expr, reasons: Mapping[str, str], allowed: set[str], refuse: Refuse) -> None:
     for name, value in node.args.items():
         clause = name.rstrip("_")
         if value and clause not in allowed:
             raise refuse(reasons.get(clause) or f"{_ONLY}; {clause.replace('_', ' ').upper()} is not part of it")
 
 
-def _check_projection(projection: exp.Expression, refuse: Refuse) -> None:
+def _check_projection(projection: exp.Expr, refuse: Refuse) -> None:
     from sqlglot import exp
 
     named = isinstance(projection, exp.Column) and isinstance(projection.this, exp.Star)
@@ -257,7 +256,7 @@ def _check_projection(projection: exp.Expression, refuse: Refuse) -> None:
             raise refuse(f"{projection.sql('duckdb')} picks columns by a pattern; name them, or use * and EXCLUDE")
 
 
-def _input(table: exp.Expression, kind: Literal["driver", "join", "filter", "asof"], refuse: Refuse) -> Input:
+def _input(table: exp.Expr, kind: Literal["driver", "join", "filter", "asof"], refuse: Refuse) -> Input:
     from sqlglot import exp
 
     if isinstance(table, exp.TableSample):
@@ -288,7 +287,9 @@ def _joined(join: exp.Join, refuse: Refuse) -> Input:
     if side in ("RIGHT", "FULL"):
         raise refuse(f"{side} JOIN {found.source} makes rows that no row of FROM stands behind; use LEFT JOIN")
     if kind == "CROSS" or not (join.args.get("on") or join.args.get("using")):
-        raise refuse(f"a join of {found.source} without ON or USING makes several rows of one; say what they have in common")
+        raise refuse(
+            f"a join of {found.source} without ON or USING makes several rows of one; say what they have in common"
+        )
     if method == "ASOF":
         if filters:
             raise refuse(f"ASOF {kind} JOIN {found.source}: use ASOF JOIN, or ASOF LEFT JOIN")
@@ -304,7 +305,8 @@ def _asof(join: exp.Join, found: Input, refuse: Refuse) -> Input:
         names = [column.name for column in using]
         return _with_columns(found, names[:-1], names[-1])
     rule = f"ASOF JOIN {found.source} is on equalities and one inequality, such as t.at >= {found.alias}.valid_from"
-    keys, moments = [], []
+    keys: list[str] = []
+    moments: list[str] = []
     for condition in join.args["on"].flatten() if isinstance(join.args["on"], exp.And) else [join.args["on"]]:
         condition = condition.unnest()
         if not isinstance(condition, exp.EQ | exp.GTE | exp.GT | exp.LTE | exp.LT):
@@ -327,7 +329,7 @@ def _with_columns(found: Input, keys: list[str], timestamp: str) -> Input:
     return Input(found.source, found.alias, found.kind, found.span, tuple(keys), timestamp)
 
 
-def _is_of(node: exp.Expression, alias: str) -> bool:
+def _is_of(node: exp.Expr, alias: str) -> bool:
     from sqlglot import exp
 
     return isinstance(node, exp.Column) and node.table.lower() == alias.lower() and not node.args.get("db")
@@ -337,7 +339,7 @@ def _may_be_of(column: exp.Column, alias: str) -> bool:
     return column.table.lower() in ("", alias.lower())
 
 
-def _names(node: exp.Expression) -> set[str]:
+def _names(node: exp.Expr) -> set[str]:
     """What a function is called, in lower case; a keyword such as CURRENT_DATE is a function too."""
     from sqlglot import exp
 
@@ -350,12 +352,12 @@ def _names(node: exp.Expression) -> set[str]:
     return set()
 
 
-def _check_scalar(expression: exp.Expression, refuse: Refuse, aliases: frozenset[str] = frozenset()) -> None:
+def _check_scalar(expression: exp.Expr, refuse: Refuse, aliases: frozenset[str] = frozenset()) -> None:
     """Refuse what does not depend on one row alone."""
     from sqlglot import exp
 
     for node in expression.walk():
-        text = node.sql("duckdb") if isinstance(node, exp.Expression) else ""
+        text = node.sql("duckdb")
         names = _names(node)
         if isinstance(node, exp.Query | exp.Exists):
             raise refuse(f"it has a subquery, {text}; declare that as another hw.Source and join it")
@@ -380,8 +382,7 @@ def _check_scalar(expression: exp.Expression, refuse: Refuse, aliases: frozenset
 
 
 def _positions(text: str, select: exp.Select, found: tuple[Input, ...], refuse: Refuse) -> Query:
-    from sqlglot import exp, tokenize
-    from sqlglot.tokens import TokenType
+    from sqlglot import TokenType, exp, tokenize
 
     tokens = list(tokenize(text, dialect="duckdb"))
     if not tokens or tokens[0].token_type != TokenType.SELECT:
@@ -398,12 +399,13 @@ def _positions(text: str, select: exp.Select, found: tuple[Input, ...], refuse: 
         raise refuse("its stars cannot be told from products; put products in parentheses")
     spots = tuple(_star(tokens, n, name) for n, name in zip(stars, names, strict=True))
     end = tokens[at - 1]
-    return Query(text, found, spots, end.start if end.token_type == TokenType.COMMA else end.end + 1)
+    last = next(token for token in reversed(tokens) if token.token_type != TokenType.SEMICOLON)
+    return Query(text[: last.end + 1], found, spots, end.start if end.token_type == TokenType.COMMA else end.end + 1)
 
 
 def _star_tokens(tokens: list[Token]) -> Iterator[int]:
     """Positions of the stars that stand for columns: not inside parentheses, with no factor before them."""
-    from sqlglot.tokens import TokenType
+    from sqlglot import TokenType
 
     depth = 0
     for n, token in enumerate(tokens):
@@ -418,7 +420,7 @@ def _star_tokens(tokens: list[Token]) -> Iterator[int]:
 
 
 def _star(tokens: list[Token], n: int, alias: str | None) -> Star:
-    from sqlglot.tokens import TokenType
+    from sqlglot import TokenType
 
     following = tokens[n + 1] if n + 1 < len(tokens) else None
     if following is None or following.text.upper() != "EXCLUDE":
@@ -455,7 +457,7 @@ def expression_columns(text: str, refuse: Refuse) -> tuple[str, ...]:
     if not isinstance(select, exp.Select) or others or len(select.expressions) != 1:
         raise refuse("write a single expression over the columns of one row")
     (found,) = select.expressions
-    if isinstance(found, exp.Alias | exp.Star) or next(found.find_all(exp.Star), None) and not _counts(found):
+    if isinstance(found, exp.Alias | exp.Star) or (next(found.find_all(exp.Star), None) and not _counts(found)):
         raise refuse("write a single expression over the columns of one row, without a name or a star")
     _check_scalar(found, refuse)
     bound = {i.name.lower() for node in found.find_all(exp.Lambda, exp.Comprehension) for i in _parameters(node)}
@@ -463,19 +465,35 @@ def expression_columns(text: str, refuse: Refuse) -> tuple[str, ...]:
     return tuple(dict.fromkeys(".".join(part.name for part in c.parts) for c in columns))
 
 
-def _counts(node: exp.Expression) -> bool:
+def _counts(node: exp.Expr) -> bool:
     from sqlglot import exp
 
     return next(node.find_all(exp.AggFunc), None) is not None
 
 
-def _parameters(node: exp.Expression) -> Iterator[exp.Expression]:
+def _parameters(node: exp.Expr) -> Iterator[exp.Expr]:
     from sqlglot import exp
 
     if isinstance(node, exp.Comprehension):
         yield from (i for i in [node.args.get("expression")] if i is not None)
     else:
         yield from (e for e in node.expressions if isinstance(e, exp.Identifier))
+
+
+def copies(source: Source, column: str) -> bool:
+    """Whether an output column is the driver's column of that name, unchanged; False where the text does not say."""
+    from sqlglot import exp
+
+    select = _statement(source.query or "", source.refuse)
+    query = read(source)
+    driver = query.driver.alias.lower()
+    explicit = [p for p in select.expressions if p.alias_or_name.lower() == column.lower()]
+    if not explicit:
+        plain = [s for s in select.find_all(exp.Star) if not s.args.get("replace") and not s.args.get("rename")]
+        return len(plain) == len(query.stars) and any((s.alias or driver).lower() == driver for s in query.stars)
+    (*_, found) = [p.this if isinstance(p, exp.Alias) else p for p in explicit]
+    owners = {driver} if len(query.inputs) > 1 else {driver, ""}
+    return isinstance(found, exp.Column) and found.name.lower() == column.lower() and found.table.lower() in owners
 
 
 def origins(source: Source, column: str, others: Mapping[str, Source]) -> frozenset[str]:
@@ -485,8 +503,6 @@ def origins(source: Source, column: str, others: Mapping[str, Source]) -> frozen
     """
     if source.query is None:
         return frozenset({source.name})
-    from sqlglot import exp
-
     select = _statement(source.query, source.refuse)
     aliases = {i.alias.lower(): i.source for i in read(source).inputs}
     found = {source.name}
@@ -494,11 +510,10 @@ def origins(source: Source, column: str, others: Mapping[str, Source]) -> frozen
         for inner in [aliases[table]] if table in aliases else dict.fromkeys(aliases.values()):
             if inner in others and inner != source.name:
                 found |= origins(others[inner], name, others)
-    assert isinstance(select, exp.Select)
     return frozenset(found)
 
 
-def _sources_of(select: exp.Expression, column: str) -> Iterator[tuple[str, str]]:
+def _sources_of(select: exp.Expr, column: str) -> Iterator[tuple[str, str]]:
     """Alias (empty: unknown) and column of everything that an output column is computed from."""
     from sqlglot import exp
 

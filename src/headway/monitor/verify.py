@@ -72,13 +72,14 @@ def compare(plan: ViewPlan, truth: Snapshot, stored: pa.Table, *, late: float, l
 
 
 def unequal(feature: FeaturePlan, a: pa.Array, b: pa.Array) -> np.ndarray:
-    """Which values differ: exactly, but floats within 1e-9 relative; two nulls are equal."""
+    """Which values differ: exactly, but floats within 1e-9 relative; nulls are equal, and so are NaNs."""
     there_a, there_b = np.asarray(a.is_valid()), np.asarray(b.is_valid())
     both, either = there_a & there_b, there_a ^ there_b
     if feature.type == "double":
         x, y = np.asarray(a.fill_null(0.0)), np.asarray(b.fill_null(0.0))
         with np.errstate(invalid="ignore"):
-            near = (x == y) | (np.abs(x - y) <= TOLERANCE * np.maximum(np.abs(x), np.abs(y)))
+            close = np.abs(x - y) <= TOLERANCE * np.maximum(np.abs(x), np.abs(y))
+        near = (x == y) | (np.isnan(x) & np.isnan(y)) | (close & np.isfinite(x) & np.isfinite(y))
         return either | (both & ~near)
     same = np.fromiter((x == y for x, y in zip(a.to_pylist(), b.to_pylist(), strict=True)), bool, len(a))
     return either | (both & ~same)

@@ -11,11 +11,12 @@ import msgspec
 import numpy as np
 
 from headway.clock import to_iso
-from headway.define.records import FeaturePlan, State, ViewPlan
+from headway.define.records import State, ViewPlan
 from headway.serve._body import Given
 from headway.serve._fields import input_field, missing_fields
+from headway.serve._found import json_reader
 from headway.serve._metrics import Metrics
-from headway.serve._predictor import STATES, earliest
+from headway.serve._predictor import STATES, earliest, encode_keys
 from headway.serve._problems import Refused, shown
 from headway.serve._protocols import FeatureReader, Found
 from headway.serve._route import ModelRoute, Routed
@@ -82,7 +83,7 @@ def read_features(reader: FeatureReader, plan: ViewPlan, given: Given, now: int,
         empty: dict[str, Any] = {feature.name: [] for feature in plan.features}
         return Outcome(_features_body(plan, empty, None, {}, request_id), lambda _: None)
     bound = reader.bind(plan)
-    (found,) = reader.lookup_many([(bound, bound.encode(keys))], now)
+    (found,) = reader.lookup_many([(bound, encode_keys(bound, keys))], now)
     states = _states(plan, found)
     body = _features_body(plan, _values(plan, found), earliest(found.as_of), states, request_id)
     counted = np.bincount(found.state.ravel(), minlength=len(STATES)).tolist()
@@ -127,20 +128,9 @@ def _states(plan: ViewPlan, found: Found) -> dict[str, list[State]]:
 def _values(plan: ViewPlan, found: Found) -> dict[str, list[Any]]:
     floats = found.floats().T.tolist()  # NaN becomes null in JSON
     return {
-        feature.name: floats[i] if feature.type in ("double", "float", "halffloat") else _exact(feature, i, found)
+        feature.name: floats[i] if feature.type in ("double", "float", "halffloat") else json_reader(feature, i)(found)
         for i, feature in enumerate(plan.features)
     }
-
-
-def _exact(feature: FeaturePlan, i: int, found: Found) -> list[Any]:
-    """Values that are no floats, as they are."""
-    if not feature.type.startswith(("int", "uint", "bool")):
-        listed: list[Any] = found.array(feature.name).to_pylist()
-        return listed
-    values: list[Any] = found.column(feature.name).tolist()
-    if found.null[:, i].any():
-        return [None if null else value for value, null in zip(values, found.null[:, i].tolist(), strict=True)]
-    return values
 
 
 @functools.lru_cache(maxsize=1024)

@@ -177,6 +177,8 @@ def segment_texts(values: Sequence[Any]) -> list[str | None]:
         return list(values)
     if {int, _NONE}.issuperset(map(type, values)):
         return [None if value is None else str(value) for value in values]
+    if {bool, _NONE}.issuperset(map(type, values)):
+        return [None if value is None else str(value).lower() for value in values]
     import pyarrow as pa
 
     texts: list[str | None] = pa.array(values).cast(pa.string()).to_pylist()

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import numpy as np
 
-from headway.define.records import BEGINNING, FeaturePlan, State, VersionRecord, ViewUse
+from headway.define.records import BEGINNING, State, VersionRecord, ViewUse
 from headway.errors import suggest
 from headway.serve._fields import ABSENT, InputField, input_field, missing_fields, segment_texts
+from headway.serve._found import column_reader, is_number
 from headway.serve._problems import Refused, shown
-from headway.serve._protocols import FeatureReader, Found
+from headway.serve._protocols import BoundView, FeatureReader, Found
 from headway.serve._scoring import Scoring
 
-_UNIT = re.compile(r"(?:timestamp|date32|date64)\[(\w+)")
+_KEYS = 256
 
 STATES: tuple[State, ...] = get_args(State)
 
@@ -143,21 +143,20 @@ class _BoundUse:
         plans = {f.name: f for f in use.plan.features}
         chosen = [(f"{use.prefix}__{name}", i, plans[name]) for i, name in enumerate(use.features)]
         self._names = tuple(name for name, _, _ in chosen)
-        self._numbers = tuple((name, i) for name, i, f in chosen if _is_number(f))
-        self._others = tuple((name, i, f, _unit(f)) for name, i, f in chosen if not _is_number(f))
+        self._numbers = tuple((name, i) for name, i, f in chosen if is_number(f))
+        self._others = tuple((name, column_reader(f, i)) for name, i, f in chosen if not is_number(f))
         self.fields = {name: input_field(name, f.type) for name, _, f in chosen}
 
     def encode(self, keys: Mapping[str, list[Any]]) -> Sequence[bytes | None]:
-        encoded: Sequence[bytes | None] = self.bound.encode({key: keys[column] for key, column in self._keys})
-        return encoded
+        return encode_keys(self.bound, {key: keys[column] for key, column in self._keys})
 
     def add(self, found: Found, columns: dict[str, np.ndarray], answer: Answer) -> None:
         """Put the values into ``columns``, and into ``answer`` what they are worth."""
         values = found.floats()
         for name, i in self._numbers:
             columns[name] = values[:, i]
-        for name, i, feature, unit in self._others:
-            columns[name] = _moments(found, i, feature, unit) if unit else _texts(found, feature)
+        for name, read in self._others:
+            columns[name] = read(found)
         answer.as_of[self._prefix] = earliest(found.as_of)
         state = found.state
         if state.any():
@@ -169,6 +168,25 @@ class _BoundUse:
             answer.counts.append((self._view, "ok", state.size))
 
 
+def encode_keys(bound: BoundView, keys: Mapping[str, list[Any]]) -> Sequence[bytes | None]:
+    """The store's key of each entity; None where a key is null.
+
+    The encoder is asked for some keys at a time, without nulls: so it does without Arrow, whose first array of Python
+    objects imports pandas.
+    """
+    rows = len(next(iter(keys.values()), ()))
+    if rows <= _KEYS and not any(None in values for values in keys.values()):
+        return bound.encode(keys)
+    whole = [i for i, row in enumerate(zip(*keys.values(), strict=True)) if None not in row]
+    encoded: list[bytes | None] = [None] * rows
+    for start in range(0, len(whole), _KEYS):
+        chosen = whole[start : start + _KEYS]
+        found = bound.encode({name: [values[i] for i in chosen] for name, values in keys.items()})
+        for i, key in zip(chosen, found, strict=True):
+            encoded[i] = key
+    return encoded
+
+
 def earliest(as_of: np.ndarray) -> int | None:
     """The earliest moment that some row speaks for; None if there was no refresh."""
     if len(as_of) == 1:
@@ -176,32 +194,6 @@ def earliest(as_of: np.ndarray) -> int | None:
         return None if one == BEGINNING else one
     there = as_of[as_of != BEGINNING]
     return int(there.min()) if len(there) else None
-
-
-def _moments(found: Found, i: int, feature: FeaturePlan, unit: str) -> np.ndarray:
-    """Times and dates as training has them: datetime64[us] in UTC, NaT where null."""
-    values = found.column(feature.name).astype(f"datetime64[{unit}]").astype("datetime64[us]")
-    values[found.null[:, i]] = np.datetime64("NaT")
-    return values
-
-
-def _texts(found: Found, feature: FeaturePlan) -> np.ndarray:
-    """Texts as objects, None where null; decimals as float64."""
-    if feature.type.startswith("decimal"):
-        return np.array([np.nan if v is None else float(v) for v in found.array(feature.name).to_pylist()])
-    return found.column(feature.name)
-
-
-def _unit(feature: FeaturePlan) -> str:
-    """The numpy unit of a time or date; empty for anything else."""
-    unit = _UNIT.match(feature.type)
-    if unit is None:
-        return ""
-    return "D" if unit[1] == "day" else unit[1]
-
-
-def _is_number(feature: FeaturePlan) -> bool:
-    return feature.type.startswith(("int", "uint", "double", "float", "halffloat", "bool"))
 
 
 def merged_known(versions: Iterable[LoadedVersion]) -> frozenset[str]:

@@ -210,38 +210,36 @@ class _Sink(Protocol):
     def write(self, table: pa.Table) -> None: ...
 
 
-class _Parquet:
-    def __init__(self, path: Path) -> None:
+class _Columnar:
+    """A Parquet or CSV file, whose first batch decides its columns and their types."""
+
+    def __init__(self, path: Path, open_writer: Callable[[Path, pa.Schema], Any]) -> None:
         self._path = path
+        self._open_writer = open_writer
+        self._schema: pa.Schema | None = None
         self._writer: Any = None
 
     def write(self, table: pa.Table) -> None:
-        import pyarrow.parquet as pq
-
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self._path, _settled(table.schema))
-        self._writer.write_table(_fitted(table, self._writer.schema))
+        if self._schema is None:
+            self._schema = _settled(table.schema)
+            self._writer = self._open_writer(self._path, self._schema)
+        self._writer.write_table(_fitted(table, self._schema))
 
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
 
 
-class _Csv:
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._writer: Any = None
+def _parquet_writer(path: Path, schema: pa.Schema) -> Any:
+    import pyarrow.parquet as pq
 
-    def write(self, table: pa.Table) -> None:
-        from pyarrow import csv
+    return pq.ParquetWriter(path, schema)
 
-        if self._writer is None:
-            self._writer = csv.CSVWriter(self._path, _settled(table.schema))
-        self._writer.write_table(_fitted(table, self._writer.schema))
 
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+def _csv_writer(path: Path, schema: pa.Schema) -> Any:
+    from pyarrow import csv
+
+    return csv.CSVWriter(path, schema)
 
 
 class _Ndjson:
@@ -286,7 +284,7 @@ _READERS: dict[str, Callable[[Path, Types, int], Iterator[pa.Table]]] = {
     "ndjson": _read_ndjson,
 }
 _WRITERS: dict[str, Callable[[Path], Any]] = {
-    "parquet": lambda path: _closing(_Parquet(path)),
-    "csv": lambda path: _closing(_Csv(path)),
+    "parquet": lambda path: _closing(_Columnar(path, _parquet_writer)),
+    "csv": lambda path: _closing(_Columnar(path, _csv_writer)),
     "ndjson": lambda path: _closing(_Ndjson(path)),
 }

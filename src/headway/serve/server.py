@@ -21,7 +21,6 @@ from headway.serve._metrics import Metrics
 from headway.serve._protocols import Catalogue, FeatureReader
 from headway.serve._route import POLL_SECONDS, Router, Table, Watcher, version_loader
 
-_GRACE_SECONDS = 0.3  # in which keep-alive connections are told to close before they are closed
 _LONGEST_REQUEST = 20  # seconds that a request in flight may take after SIGTERM
 _KEEP_ALIVE = 75  # seconds; shorter than what load balancers use, and a client could meet a closing connection
 
@@ -64,6 +63,10 @@ class Service:
             gc.freeze()
 
 
+def _print_at_once(text: str) -> None:
+    print(text, flush=True)
+
+
 def serve(
     catalogue: Catalogue,
     reader: FeatureReader,
@@ -75,7 +78,7 @@ def serve(
     allowed_hosts: Iterable[str] = (),
     limits: Limits | None = None,
     allow_pickle: bool = False,
-    announce: Callable[[str], None] = print,
+    announce: Callable[[str], None] = _print_at_once,
 ) -> None:
     """Serve predictions and features until SIGTERM or SIGINT.
 
@@ -118,9 +121,10 @@ def serve(
 
 
 class Server(uvicorn.Server):
-    """uvicorn, set up for one fast application; ``started_up`` is called when it listens."""
+    """uvicorn, set up for one fast application. ``started_up`` is called when it listens; ``grace`` is for how many
+    seconds, when it stops, keep-alive connections are told to close before they are closed."""
 
-    def __init__(self, app: App, started_up: Callable[[], None] | None = None) -> None:
+    def __init__(self, app: App, started_up: Callable[[], None] | None = None, *, grace: float = 0.3) -> None:
         config = uvicorn.Config(
             app,
             loop="uvloop",
@@ -138,6 +142,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._app = app
         self._started_up = started_up
+        self._grace = grace
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -150,7 +155,7 @@ class Server(uvicorn.Server):
         self._app.draining = True
         for listening in self.servers:
             listening.close()
-        await asyncio.sleep(_GRACE_SECONDS)
+        await asyncio.sleep(self._grace)
         await super().shutdown(sockets)
 
     @contextlib.contextmanager

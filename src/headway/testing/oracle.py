@@ -4,15 +4,16 @@ Plain Python over plain rows, written from the semantics (DESIGN §3) and sharin
 and the engine are held against it; it is meant to be read, not to be fast.
 
 A row is a dict. Naive datetimes are in the source's time zone; null is None. Feature and key expressions must be
-plain columns.
+plain columns. The query of a query source is given as a Python function, see `Oracle`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from headway.define import Feature, FeatureView, Source
@@ -21,6 +22,16 @@ Row = Mapping[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 _LENGTHS = {"us": 1, "ms": 10**3, "s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86400 * 10**6, "w": 604800 * 10**6}
+
+
+class Derived(NamedTuple):
+    """What a query makes of a row: the new row, and when the rows it was joined with were known (None: never)."""
+
+    row: Row
+    joined: tuple[int | None, ...] = ()
+
+
+Query = Callable[[Row], Derived | None]
 
 
 def to_utc(moment: datetime, zone: str | None) -> datetime:
@@ -51,47 +62,51 @@ def length(text: str | None) -> int:
 
 
 def micros(moment: datetime) -> int:
+    """An instant in microseconds since 1970."""
     return (moment - _EPOCH) // _TICK
 
 
 class Fact:
-    """One version of a fact: when it happened, when it was known, and its row."""
+    """One version of a fact: its row in UTC, when it happened and when it was known (None: never)."""
 
-    def __init__(self, source: Source, row: Row, arrival: int) -> None:
-        self.row, self.arrival = row, arrival
+    def __init__(self, source: Source, row: Row, arrival: int, joined: Sequence[int | None] = ()) -> None:
+        self.row = {c: to_utc(v, source.timezone) if isinstance(v, datetime) else v for c, v in row.items()}
+        self.arrival = arrival
         self.id = tuple(row[c] for c in source.id)
         self.deleted = bool(source.deleted and row[source.deleted])
         self.event: int | None = None
         self.known: int | None = None
-        if source.timestamp is not None and row[source.timestamp] is not None:
-            self.event = micros(to_utc(row[source.timestamp], source.timezone))
-            self.known = self.event + length(source.delay)
-            if source.created is not None:
-                created = row[source.created]
-                known = None if created is None else micros(to_utc(created, source.timezone))
-                self.known = None if known is None else max(self.known, known)
+        if source.timestamp is None or row[source.timestamp] is None:
+            return
+        self.event = micros(self.row[source.timestamp])
+        moments = [self.event + length(source.delay), *joined]
+        if source.created is not None:
+            created = self.row[source.created]
+            moments.append(None if created is None else micros(created))
+        if all(each is not None for each in moments):
+            self.known = max(each for each in moments if each is not None)
 
 
-def visible(source: Source, rows: Sequence[Row], r: int) -> list[Fact]:
-    """The facts that a computation at ``r`` may see, in order: the last one is the latest."""
-    facts = [Fact(source, row, arrival) for arrival, row in enumerate(rows)]
-    if source.timestamp is None:
-        seen = _newest_of_each_id(source, [(f, (f.arrival,)) for f in facts])
-        return sorted(seen, key=lambda f: (f.id, f.arrival) if source.id else (f.arrival,))
-    known = [(f, (f.known, f.event, f.arrival)) for f in facts if f.known is not None and f.known <= r]
-    seen = _newest_of_each_id(source, known)
-    happened = [f for f in seen if f.event is not None and (f.event < r or (source.effective and f.event == r))]
-    return sorted(happened, key=lambda f: (f.event, f.known, f.id, f.arrival))
+def facts(source: Source, rows: Sequence[Row]) -> list[Fact]:
+    """The rows of a source, in the order they arrived, as versions of facts."""
+    return [Fact(source, row, arrival) for arrival, row in enumerate(rows)]
 
 
-def _newest_of_each_id(source: Source, facts: Sequence[tuple[Fact, tuple[Any, ...]]]) -> list[Fact]:
-    if not source.id:
-        return [f for f, _ in facts if not f.deleted]
+def known_at(source: Source, versions: Iterable[Fact], r: int) -> list[Fact]:
+    """The one version of each fact that counts at ``r``: the last to become known. Deletes count, and are there.
+
+    Rows without an id, or with a null in it, are facts of their own. Of a timeless source the last to arrive counts.
+    """
     newest: dict[tuple[Any, ...], tuple[tuple[Any, ...], Fact]] = {}
-    for fact, order in facts:
-        if fact.id not in newest or newest[fact.id][0] < order:
-            newest[fact.id] = (order, fact)
-    return [fact for _, fact in newest.values() if not fact.deleted]
+    for fact in versions:
+        if source.timestamp is not None and (fact.known is None or fact.known > r):
+            continue
+        order = (fact.arrival,) if source.timestamp is None else (fact.known, fact.event, fact.arrival)
+        own = not fact.id or any(part is None for part in fact.id)
+        name = ("row", fact.arrival) if own else ("id", *fact.id)
+        if name not in newest or newest[name][0] < order:
+            newest[name] = (order, fact)
+    return [fact for _, fact in newest.values()]
 
 
 def moment(view: FeatureView, t: int) -> int:
@@ -102,45 +117,122 @@ def moment(view: FeatureView, t: int) -> int:
     return at - at % length(view.refresh)
 
 
-def values(view: FeatureView, rows: Sequence[Row], key: Mapping[str, Any], t: int | None) -> dict[str, Any]:
-    """The features of one entity at ``t``. A null key or moment gives nulls."""
-    if t is None or any(key[k] is None for k in view.entity.key):
-        return {f.name: None for f in view.features}
-    return values_at(view, rows, key, moment(view, t))
+class Oracle:
+    """The features of one view.
+
+    Parameters
+    ----------
+    rows
+        Of the view's source; or, if that is a query, of its driver, which is then ``driver``.
+    query
+        What the query makes of one row of the driver; None if its WHERE leaves it out.
+    """
+
+    def __init__(
+        self, view: FeatureView, rows: Sequence[Row], driver: Source | None = None, query: Query | None = None
+    ) -> None:
+        self.view, self.driver = view, driver or view.source
+        self._made: dict[int, Fact | None] = {}
+        versions = facts(self.driver, rows)
+        for fact in versions:
+            self._made[fact.arrival] = fact if query is None else self._derived(fact, query)
+        self._about = self._group(versions)
+        self._seen: dict[tuple[Any, ...], list[Fact]] = {}
+
+    def _derived(self, fact: Fact, query: Query) -> Fact | None:
+        made = query(fact.row)
+        if made is None:
+            return None
+        joined = made.joined if self.driver.timestamp is None else (fact.known, *made.joined)
+        return Fact(self.view.source, made.row, fact.arrival, joined)
+
+    def _group(self, versions: Sequence[Fact]) -> dict[tuple[Any, ...], list[Fact]]:
+        """Key → all versions, of whatever key, of the facts of which some version has it."""
+        family: dict[tuple[Any, ...], list[Fact]] = {}
+        for fact in versions:
+            family.setdefault(fact.id or ("row", fact.arrival), []).append(fact)
+        about: dict[tuple[Any, ...], list[Fact]] = {}
+        for members in family.values():
+            for key in {self._key(made) for fact in members if (made := self._made[fact.arrival]) is not None}:
+                about.setdefault(key, []).extend(members)
+        return about
+
+    def _key(self, fact: Fact) -> tuple[Any, ...]:
+        return tuple(fact.row[self.view.keys[k]] for k in self.view.entity.key)
+
+    @property
+    def keys(self) -> list[tuple[Any, ...]]:
+        """The keys of all rows, whenever they are known, without those that have a null."""
+        return [key for key in self._about if None not in key]
+
+    def visible(self, key: tuple[Any, ...], r: int) -> list[Fact]:
+        """The facts about ``key`` that a computation at ``r`` may see, in order: the last one is the latest."""
+        if (key, r) not in self._seen:
+            self._seen[key, r] = self._look(key, r)
+        return self._seen[key, r]
+
+    def _look(self, key: tuple[Any, ...], r: int) -> list[Fact]:
+        source = self.view.source
+        standing = [f for f in known_at(self.driver, self._about.get(key, []), r) if not f.deleted]
+        found = [made for f in standing if (made := self._made[f.arrival]) is not None]
+        found = [f for f in found if not f.deleted and self._key(f) == key]
+        if source.timestamp is None:
+            return sorted(found, key=lambda f: (_sortable(f.id), f.arrival))
+        found = [f for f in found if f.known is not None and f.known <= r]
+        found = [f for f in found if f.event is not None and (f.event < r or (source.effective and f.event == r))]
+        return sorted(found, key=lambda f: (f.event, f.known, _sortable(f.id), f.arrival))
+
+    def values(self, key: tuple[Any, ...], t: int | None) -> dict[str, Any]:
+        """The features of one entity at ``t``. A null key or moment gives nulls."""
+        if t is None or None in key:
+            return {f.name: None for f in self.view.features}
+        return self.values_at(key, moment(self.view, t))
+
+    def values_at(self, key: tuple[Any, ...], r: int, now: int | None = None) -> dict[str, Any]:
+        """The features of one entity at exactly ``r``; those with a ttl as they are worth at ``now``, if given."""
+        if None in key:
+            return {f.name: None for f in self.view.features}
+        seen = self.visible(key, r)
+        stale = self.expired(key, r, r if now is None else now)
+        return {f.name: None if f.name in stale else _feature(f, seen, r) for f in self.view.features}
+
+    def expired(self, key: tuple[Any, ...], r: int, now: int) -> set[str]:
+        """The latest values at ``r`` that a ttl has made null at ``now``."""
+        if self.view.ttl is None or None in key:
+            return set()
+        oldest, seen = now - length(self.view.ttl), self.visible(key, r)
+        latest = {f.name: _latest(f, seen) for f in self.view.features if f.kind in ("row", "last", "first") and not f.window}
+        return {name for name, fact in latest.items() if fact and fact.event is not None and fact.event < oldest}
 
 
-def values_at(view: FeatureView, rows: Sequence[Row], key: Mapping[str, Any], r: int) -> dict[str, Any]:
-    """The features of one entity at exactly ``r``."""
-    source = view.source
-    columns = {k: view.keys[k] for k in view.entity.key}
-    facts = [f for f in visible(source, rows, r) if all(f.row[columns[k]] == key[k] for k in columns)]
-    return {f.name: _feature(view, f, facts, r) for f in view.features}
+def _sortable(id: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple((part is not None, part) for part in id)
 
 
-def _feature(view: FeatureView, feature: Feature, facts: list[Fact], r: int) -> Any:
+def _latest(feature: Feature, seen: list[Fact]) -> Fact | None:
+    """The fact a latest value comes from, if it has one."""
+    assert feature.column is not None
+    candidates = seen[-1:] if feature.kind == "row" else seen
+    filled = [f for f in candidates if not _null(f.row[feature.column])]
+    if not filled:
+        return None
+    return filled[0] if feature.kind == "first" else filled[-1]
+
+
+def _feature(feature: Feature, seen: list[Fact], r: int) -> Any:
     if feature.window is not None:
         begin = r - length(feature.window)
-        facts = [f for f in facts if f.event is not None and f.event >= begin]
+        seen = [f for f in seen if f.event is not None and f.event >= begin]
     if feature.kind == "count":
-        return len(facts)
+        return len(seen)
     assert feature.column is not None
-    if feature.kind == "row":
-        return _fresh(view, facts[-1], feature.column, r) if facts else None
-    filled = [f for f in facts if not _null(f.row[feature.column])]
-    if feature.kind in ("first", "last"):
-        if not filled:
-            return None
-        chosen = filled[0] if feature.kind == "first" else filled[-1]
-        return chosen.row[feature.column] if feature.window else _fresh(view, chosen, feature.column, r)
-    return aggregate(feature.kind, [f.row[feature.column] for f in filled], feature.q)
-
-
-def _fresh(view: FeatureView, fact: Fact, column: str, r: int) -> Any:
-    """A latest value, or null if its event is older than the ttl."""
-    if view.ttl is not None and fact.event is not None and fact.event < r - length(view.ttl):
-        return None
-    value = fact.row[column]
-    return None if _null(value) else value
+    if feature.kind in ("row", "last"):
+        latest = _latest(feature, seen)
+        return None if latest is None else latest.row[feature.column]
+    found = [f.row[feature.column] for f in seen if not _null(f.row[feature.column])]
+    if feature.kind == "first":
+        return found[0] if found else None
+    return aggregate(feature.kind, found, feature.q)
 
 
 def _null(value: Any) -> bool:
@@ -154,9 +246,9 @@ def aggregate(kind: str, found: list[Any], q: float | None = None) -> Any:
     if not found:
         return None
     if kind == "sum":
-        return math.fsum(found) if isinstance(found[0], float) else sum(found)
+        return _sum(found)
     if kind == "mean":
-        return math.fsum(found) / len(found)
+        return _sum([float(x) for x in found]) / len(found)
     if kind == "min":
         return min(found)
     if kind == "max":
@@ -169,26 +261,42 @@ def aggregate(kind: str, found: list[Any], q: float | None = None) -> Any:
     raise ValueError(f"no aggregate is called {kind!r}")
 
 
-def _deviation(found: list[float]) -> float | None:
+def _sum(found: list[Any]) -> Any:
+    """Exact for integers, correctly rounded for floats; infinities add up as IEEE has it."""
+    if not isinstance(found[0], float):
+        return sum(found)
+    infinite = [x for x in found if math.isinf(x)]
+    return sum(infinite) if infinite else math.fsum(found)
+
+
+def _deviation(found: list[Any]) -> float | None:
     if len(found) < 2:
         return None
-    mean = math.fsum(found) / len(found)
-    return math.sqrt(math.fsum((x - mean) ** 2 for x in found) / (len(found) - 1))
+    if any(math.isinf(x) for x in found):
+        return math.nan
+    return float(statistics.stdev(found))  # in fractions, rounded once
 
 
-def _quantile(ordered: list[float], q: float) -> float:
+def _quantile(ordered: list[Any], q: float) -> float:
     place = q * (len(ordered) - 1)
-    low = math.floor(place)
-    high = min(low + 1, len(ordered) - 1)
-    return float(ordered[low] + (ordered[high] - ordered[low]) * (place - low))
+    below = math.floor(place)
+    low, high = ordered[below], ordered[min(below + 1, len(ordered) - 1)]
+    share = place - below
+    if share == 0 or low == high:
+        return float(low)
+    if math.isinf(low) or math.isinf(high):
+        return float(low * (1 - share) + high * share)
+    return float(low + (high - low) * share)
 
 
-def same(a: Any, b: Any, scale: float = 0.0) -> bool:
-    """Equal, floats within 1e-9 of the greater of themselves and ``scale`` (the size of what was added up)."""
-    if a is None or b is None:
+def same(a: Any, b: Any) -> bool:
+    """Equal, floats within 1e-9 relative, and of one type: 1 is not true."""
+    if a is None or b is None or type(a) is not type(b):
         return a is b
-    if isinstance(a, float) or isinstance(b, float):
+    if isinstance(a, float):
+        if math.isnan(a) or math.isnan(b):
+            return math.isnan(a) and math.isnan(b)
         if math.isinf(a) or math.isinf(b):
             return bool(a == b)
-        return abs(a - b) <= 1e-9 * max(abs(a), abs(b), scale)
+        return abs(a - b) <= 1e-9 * max(abs(a), abs(b))
     return bool(a == b)

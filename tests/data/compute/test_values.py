@@ -281,7 +281,7 @@ def test_what_is_missing_is_named() -> None:
         at(plan, events, pa.table({"k": ["zone"]}), np.array([1]))
 
 
-def test_dates_of_the_console_and_instants_are_keys() -> None:
+def test_dates_are_keys_too() -> None:
     days = [datetime.date(2024, 1, 1), datetime.date(2024, 1, 2)]
     events = events_of({}, [0, 1], keys=pa.table({"k": days}))
     plan = plan_of(FeaturePlan("n", "count", "int64"), keys=(Field("k", "date32[day]"),))
@@ -292,8 +292,10 @@ KINDS = {"count": "int64", "sum": "double", "mean": "double", "std": "double", "
 KINDS |= {"first": "double", "last": "double", "nunique": "int64", "quantile": "double", "row": "double"}
 
 
-@pytest.mark.parametrize(("corrected", "small"), [(0.0, False), (0.5, False), (0.5, True)])
-def test_many_rows_agree_with_a_scan(corrected: float, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("late", "corrected", "small"), [(0, 0, False), (0.3, 0, False), (0.3, 0.5, True)])
+def test_many_rows_agree_with_a_scan(
+    late: float, corrected: float, small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Long ranges with many holes reach the upper levels of every index; queries are split when they are too many."""
     if small:
         monkeypatch.setattr("headway.data.compute._engine._CHUNK", 64)
@@ -302,7 +304,7 @@ def test_many_rows_agree_with_a_scan(corrected: float, small: bool, monkeypatch:
     rng = np.random.default_rng(7)
     n = 4_000
     event = rng.integers(0, 3_000, n)
-    known = event + np.where(rng.random(n) < 0.7, 0, rng.integers(0, 1_500, n))
+    known = event + np.where(rng.random(n) < late, rng.integers(0, 1_500, n), 0)
     until = np.where(rng.random(n) < corrected, known + rng.integers(1, 2_000, n), FOREVER)
     values = np.round(rng.normal(size=n), 2)
     missing = rng.random(n) < 0.1
@@ -310,7 +312,7 @@ def test_many_rows_agree_with_a_scan(corrected: float, small: bool, monkeypatch:
     events = events_of(
         {"c": pa.array(values, mask=missing)}, event, known, until, pa.table({"k": pa.array(key, pa.int64())})
     )
-    windows = (None, 40, 1_000)
+    windows = (None, 40, 150, 1_000)
     features = [
         FeaturePlan(f"{kind}_{window}", kind, type_, None if kind == "count" else "c", window, 0.9)  # type: ignore[arg-type]
         for kind, type_ in KINDS.items()

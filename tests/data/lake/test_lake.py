@@ -74,7 +74,7 @@ def test_appended_types_must_fit(lake: Lake) -> None:
 
 def test_a_version_without_rows_has_a_file_with_its_columns(lake: Lake) -> None:
     for mode in ("overwrite", "append"):
-        lake.write("t", ROWS.slice(0, 0), mode)  # type: ignore[arg-type]
+        lake.write("t", ROWS.slice(0, 0), mode)
         assert lake.rows("t") == 0
         (path,) = lake.files("t")
         assert pq.read_table(path).schema.equals(ROWS.schema)
@@ -358,6 +358,7 @@ for number in range(1_000_000):
 
 def test_a_killed_writer_leaves_whole_versions(tmp_path: Path) -> None:
     confirmed: tuple[int, int] | None = None
+    version: int | None = None
     lake = open_lake(str(tmp_path))
     for delay in (0.0, 0.013, 0.031, 0.057, 0.09):
         with subprocess.Popen(

@@ -50,6 +50,16 @@ def test_pairs_of_integers(rows):
     assert len(set(encoded)) == len(set(rows))
 
 
+@given(rows=st.lists(st.tuples(st.text(max_size=3), INT64, st.none() | st.text(max_size=3)), min_size=1, max_size=9))
+def test_a_request_and_a_table_give_the_same_keys(rows):
+    for plan in (plan_for("string", "int64", "string"), plan_for("string", "int64"), plan_for("string")):
+        columns = {field.name: column for field, column in zip(plan.keys, zip(*rows, strict=True), strict=False)}
+        table = pa.table({name: list(column) for name, column in columns.items()})
+        if pa.types.is_null(table.schema.types[-1]):
+            table = table.set_column(2, "k2", pa.nulls(len(rows), pa.string()))
+        assert encode_keys(plan, columns) == encode_keys(plan, table)
+
+
 @given(values=st.lists(INT64, min_size=1, max_size=300))
 def test_lists_and_tables_give_the_same_keys(values):
     plan = plan_for("int64")
@@ -126,6 +136,7 @@ def test_a_view_without_keys_has_one_entity():
         ("int64", [2**63], "is of type int64"),
         ("int64", [1, "a"], "values of several kinds"),
         ("string", [1], "is of type string, and int64 was given"),
+        ("string", ["\ud800"], "is of type string"),
         ("string", [b"1"], "is of type string, and binary was given"),
         ("date32[day]", [1], "is of type date32"),
         ("timestamp[us, tz=UTC]", [dt.datetime(2024, 1, 1)], "timestamp"),

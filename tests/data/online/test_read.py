@@ -221,6 +221,26 @@ def test_rules_against_one_value_at_a_time(refresh, ttl, writes, asked, now):
     assert as_ofs == [as_of for _, _, as_of in expected]
 
 
+@pytest.mark.parametrize("ttl", [None, TTL])
+@pytest.mark.parametrize("names", [["mean"], ["last"], ["trips"], ["last", "mean", "trips"]])
+@pytest.mark.parametrize("now", [510, 615, 760, 2000])
+def test_a_row_alone_reads_as_it_does_among_others(store, ttl, names, now):
+    plan = make_plan(ttl=ttl)
+    rows = {1: ROW, 2: (3, None, 7.0, 300, False), 3: (None, 1.5, None, BEGINNING, False)}
+    put(store, plan, 500, rows | ({4: (1, 2.5, None, 100, True)} if ttl else {}))
+    put(store, plan, 600, {1: (4, 2.5, 8.0, 580, False)}, mark=False)
+    reader, ids = OnlineReader(store), [1, 2, 3, 4, None]
+    bound = reader.bind(plan, names)
+    together = reader.lookup(bound, bound.encode({"id": ids}), now)
+    for at, key in enumerate(ids):
+        alone = reader.lookup(bound, bound.encode({"id": [key]}), now)
+        assert (alone.state[0].tolist(), alone.as_of[0]) == (together.state[at].tolist(), together.as_of[at]), key
+        assert alone.null[0].tolist() == together.null[at].tolist()
+        np.testing.assert_array_equal(alone.floats()[0], together.floats()[at])
+        for name in names:
+            assert alone.array(name).to_pylist() == together.array(name).slice(at, 1).to_pylist()
+
+
 def one_by_one(plan, stored, mark, null_key, now):
     """The module's rules for one entity, in plain Python."""
     r = now - plan.lag

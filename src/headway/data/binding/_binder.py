@@ -2,261 +2,214 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 
-from headway.data.binding._sql import HIDDEN, failing, quoted, source_sql, table_of
+from headway.data.binding._columns import duplicate, is_temporal
+from headway.data.binding._conditions import quarantined, verify
+from headway.data.binding._events import refuse_multiplied
+from headway.data.binding._relation import Relation, base_sources, relation
+from headway.data.binding._sql import EVENT, KNOWN, SEQ, UNTIL, instant, name
+from headway.data.binding._view import bind_view
 from headway.data.engine import Engine
 from headway.data.lake import Lake
-from headway.define import Feature, FeatureView, Source, ViewSelection
-from headway.define._duration import microseconds
-from headway.define._query import check_expression, check_row_local, lineage
-from headway.define.records import FeaturePlan, Field, ViewPlan, ViewUse
+from headway.define import FeatureView, Source, ViewSelection
+from headway.define._query import check_row_local, inputs
+from headway.define.records import Field, ViewPlan, ViewUse
 from headway.errors import BindingError, DataError, suggest
-
-FORMAT = 1  # part of every fingerprint: raise it when the same plan would give other values
-
-_WHOLE = {"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
-_CASTS = {"int64": "bigint", "double": "double", "string": "varchar", "bool": "boolean", "date32[day]": "date"}
-_CASTS["timestamp[us, tz=UTC]"] = "timestamptz"
-_KEYS = ("int64", "string", "bool", "date32[day]", "timestamp[us, tz=UTC]")
-
-
-def normal_type(given: str) -> str | None:
-    """The Arrow type that values of a type are carried in; None if features cannot have it."""
-    if given in _WHOLE:
-        return "int64"
-    if given in ("float", "halffloat", "double") or given.startswith("decimal"):
-        return "double"
-    if given in ("string", "large_string", "string_view"):
-        return "string"
-    if given.startswith("timestamp"):
-        return "timestamp[us, tz=UTC]"
-    return given if given in ("bool", "date32[day]") else "date32[day]" if given == "date64[ms]" else None
 
 
 class Binder:
-    """Sources and views as SQL, types and plans. Ask ``forget`` after the lake has changed.
+    """Turns sources and views into SQL over the lake, and checks them against the columns there are.
 
-    Sources that are not of the project may be passed anywhere: a notebook may bind a view it has just made.
+    ``sources`` are those a query may name. A source or view handed in need not be among them: a notebook may bring its
+    own. What was found out about the data is kept until a lake table has another version; ``forget`` drops it.
     """
 
     def __init__(self, sources: Mapping[str, Source], lake: Lake, engine: Engine) -> None:
-        self._sources, self._lake, self._engine = dict(sources), lake, engine
-        self._columns: dict[int, tuple[Field, ...]] = {}
-        self._plans: dict[int, tuple[FeatureView, ViewPlan]] = {}
-        self._newest: dict[int, int | None] = {}
-        self._kept: list[Source] = []  # ids of objects are keys above: they must live as long
+        self._sources, self._lake, self._engine = sources, lake, engine
+        self._kept: dict[tuple[Any, ...], Any] = {}
 
-    def forget(self) -> None:
-        """Drop what was learned from the data."""
-        self._columns.clear()
-        self._plans.clear()
-        self._newest.clear()
+    def sql(self, source: Source) -> str:
+        """A SELECT over lake tables named ``source/…``, without the rows that the source's checks set aside.
 
-    def inputs(self, source: Source) -> tuple[str, ...]:
-        """Every source that a source reads, directly or not."""
-        return lineage(source, self._known(source))
-
-    def base_sources(self, source: Source) -> tuple[str, ...]:
-        """Every source that a source is made of, itself not included."""
-        return self.inputs(source)
+        It has the user's columns, ``__event``, ``__known``, ``__seq`` (timeless: ``__seq`` only) and, where rows are
+        versions, ``__until``. Reads no data.
+        """
+        return self.relation(source).sql
 
     def tables(self, source: Source) -> tuple[str, ...]:
-        """The lake tables that a source reads."""
-        known = self._known(source)
-        return tuple(table_of(known[n]) for n in (*self.inputs(source), source.name) if known[n].path is not None)
+        """The lake tables behind a source, the driver's first."""
+        return self.relation(source).tables
+
+    def inputs(self, source: Source) -> tuple[str, ...]:
+        """The sources a query names; none for a source of files."""
+        return inputs(source)
+
+    def base_sources(self, source: Source) -> tuple[str, ...]:
+        """The file sources behind a source; itself, if it is one."""
+        return base_sources(source, self._sources)
 
     def version(self, source: Source) -> int:
-        """A number that grows with the data of a source."""
-        return sum(1 + (self._lake.version(table) or 0) for table in self.tables(source))
-
-    def sql(self, source: Source, *, checked: bool = True) -> str:
-        """A SELECT of a source's columns with ``__event``, ``__known``, ``__until`` and ``__seq``.
-
-        ``checked`` False keeps the rows that its own checks set aside.
-        """
-        known = self._known(source)
-        check_row_local(source, known)
-        return source_sql(source, known, checked=checked)
+        """A number that grows whenever the data behind the source changes."""
+        return sum(version + 1 for version in self._versions(self.tables(source)).values())
 
     def columns(self, source: Source) -> tuple[Field, ...]:
-        """A source's own columns with their types."""
-        if id(source) not in self._columns:
-            self._kept.append(source)
-            try:
-                found = self._engine.describe(self.sql(source, checked=False), self.files(source))
-            except BindingError as error:
-                raise BindingError(f"source {source.name!r} ({source.place}): {error}") from None
-            self._columns[id(source)] = tuple(f for f in found if f.name not in HIDDEN)
-            self._check_declared(source)
-        return self._columns[id(source)]
-
-    def _check_declared(self, source: Source) -> None:
-        names = [f.name for f in self._columns[id(source)]]
-        for what in ("timestamp", "created", "deleted"):
-            name = getattr(source, what)
-            if name is not None and name not in names:
-                raise BindingError(f"{source.refuse(f'{what} {name!r} is none of its columns; {suggest(name, names)}')}")
-        for name in source.id:
-            if name not in names:
-                raise BindingError(f"{source.refuse(f'id {name!r} is none of its columns; {suggest(name, names)}')}")
-        for check in source.checks:
-            for name in check.columns:
-                if name not in names:
-                    raise BindingError(
-                        f"check {check} of source {source.name!r} ({check.place}): no column is called {name!r};"
-                        f" {suggest(name, names)}"
-                    )
-            if check.kind == "expr":
-                check_expression(check.args[0], source, "the check")
-                self._described(source, failing(check), f"check {check} of source {source.name!r} ({check.place})")
-
-    def view(self, view: FeatureView) -> ViewPlan:
-        """A view with types, SQL and fingerprint.
+        """The user's columns and their Arrow types.
 
         Raises
         ------
         BindingError
-            A column is not there, or of a type that does not fit; names the view, the feature and its place.
+            The query does not fit its sources, or a declared column is not there or of the wrong type.
+        DataError
+            A table behind it is not in the lake.
         """
-        if id(view) not in self._plans:
-            self._plans[id(view)] = (view, self._plan(view))
-        return self._plans[id(view)][1]
+        versions = self._versions(self.tables(source))
+        found: tuple[Field, ...] = self._keep(("columns", source, *versions.items()), lambda: self._bind(source))
+        return found
+
+    def view(self, view: FeatureView) -> ViewPlan:
+        """The view's plan; its columns and expressions checked against the data.
+
+        Raises
+        ------
+        BindingError
+            A key or feature names a column that is not there, or is of a type it cannot be.
+        """
+        columns = self.columns(view.source)
+        versions = self._versions(self.tables(view.source))
+        own = {**self._sources, view.source.name: view.source}
+        bases = [own[base] for base in self.base_sources(view.source)]
+        found: ViewPlan = self._keep(
+            ("view", view, *versions.items()),
+            lambda: bind_view(view, self.relation(view.source), columns, bases, self._describe),
+        )
+        return found
 
     def use(self, selection: ViewSelection) -> ViewUse:
-        """A selection of a view, bound."""
+        """A view as a model or request function uses it."""
         return ViewUse(selection.prefix, self.view(selection.view), dict(selection.keys), selection.features)
 
     def current_rows(self, source: Source, now: int) -> pa.Table:
-        """A source's rows as they are known at ``now``, hidden columns included; all rows of a timeless source."""
-        sql = self.sql(source)
-        if source.timestamp is not None:
-            at = f"make_timestamptz({now})"
-            sql = f"select * from ({sql}) where __known <= {at} and (__until is null or __until > {at})"
-        return self._engine.query(f"select * exclude (__until) from ({sql})", self.files(source))
+        """The rows of a source as they are known at ``now``: of each fact the one version visible then.
 
-    def newest_known(self, source: Source) -> int | None:
-        """When the last row of a source became known; None for a timeless or an empty one."""
-        if source.timestamp is None:
-            return None
-        if id(source) not in self._newest:
-            self._kept.append(source)
-            sql = f"select epoch_us(max(__known)) as newest from ({self.sql(source, checked=False)})"
-            self._newest[id(source)] = self._engine.query(sql, self.files(source)).column(0)[0].as_py()
-        return self._newest[id(source)]
+        The user's columns, ``__event``, ``__known`` and ``__seq``. Rows of a timeless source were known from 1970 on.
+
+        Raises
+        ------
+        DataError
+            A join of the query gives several rows for one.
+        """
+        self.columns(source)
+        made = self.relation(source)
+        if made.changes:
+            until = f" and ({name(UNTIL)} is null or {name(UNTIL)} > {instant(now)})" if made.versioned else ""
+            hide = f" exclude ({name(UNTIL)})" if made.versioned else ""
+            sql = f"select *{hide} from ({made.sql}) where {made.standing} and {name(KNOWN)} <= {instant(now)}{until}"
+        else:
+            sql = f"select *, {instant(0)} as {name(EVENT)}, {instant(0)} as {name(KNOWN)} from ({made.sql})"
+        table = self._query(sql, made.tables)
+        refuse_multiplied(
+            table.column(SEQ), f"source {source.name!r} ({source.place})", made.tables, table.drop_columns(SEQ)
+        )
+        return table
 
     def newest(self) -> int | None:
-        """When the last row of any source became known."""
-        ready = [s for s in self._sources.values() if all(self._lake.version(t) is not None for t in self.tables(s))]
-        return max((n for s in ready if (n := self.newest_known(s)) is not None), default=None)
+        """The moment at which the newest row of any source became known; None if there is no such row."""
+        found = [self.newest_known(source) for source in self._sources.values()]
+        return max((moment for moment in found if moment is not None), default=None)
 
-    def files(self, source: Source) -> dict[str, list[str]]:
-        """Lake table → files, for every table a source reads."""
-        found = {}
-        for table in self.tables(source):
-            if self._lake.version(table) is None:
-                raise DataError(f"source {source.name!r} reads {table!r}, which is not in the lake yet; `headway run` copies it")
-            found[table] = self._lake.files(table)
+    def newest_known(self, source: Source) -> int | None:
+        """The moment at which the newest row of a source became known; None for a timeless source, one without such
+        rows, and one that is not in the lake yet."""
+        made = self.relation(source)
+        if not made.changes or any(self._lake.version(table) is None for table in made.tables):
+            return None
+        sql = f"select epoch_us(max({name(KNOWN)})) as known from ({made.sql}) where {made.standing}"
+        versions = self._versions(made.tables)
+        found: int | None = self._keep(
+            ("newest", source, *versions.items()), lambda: self._query(sql, made.tables).column("known")[0].as_py()
+        )
         return found
 
-    def _known(self, source: Source) -> dict[str, Source]:
-        return {**self._sources, source.name: source}
+    def forget(self) -> None:
+        """Drop what was found out about the data."""
+        self._kept.clear()
 
-    def _plan(self, view: FeatureView) -> ViewPlan:
-        self.columns(view.source)
-        keys = tuple(self._key(view, name) for name in view.entity.key)
-        expressions = list(dict.fromkeys(f.column for f in view.features if f.column is not None))
-        types = {e: self._value_type(view, e) for e in expressions}
-        columns = {e: f"c{i}" for i, e in enumerate(expressions)}
-        parts = [f"({view.keys[k.name]})::{_CASTS[k.type]} as {quoted(k.name)}" for k in keys]
-        parts += ["__event", "__known", "__until", "__seq"]
-        parts += [f"{quoted(name)} as __id{i}" for i, name in enumerate(view.source.id)]
-        parts += [f"({e})::{_CASTS[types[e]]} as {columns[e]}" for e in expressions]
-        sql = f"select {', '.join(parts)} from ({self.sql(view.source)})"
-        features = tuple(self._feature(view, f, types, columns) for f in view.features)
-        plan = ViewPlan(
-            name=view.name,
-            fingerprint="",
-            source=view.source.name,
-            tables=self.tables(view.source),
-            sql=sql,
-            keys=keys,
-            features=features,
-            refresh=None if view.refresh is None else microseconds(view.refresh),
-            lag=0 if view.lag is None else microseconds(view.lag),
-            ttl=None if view.ttl is None else microseconds(view.ttl),
-            effective=view.source.effective,
-            timeless=view.source.timestamp is None,
-        )
-        return msgspec.structs.replace(plan, fingerprint=self._fingerprint(view, plan))
+    def relation(self, source: Source, *, checked: bool = True) -> Relation:
+        """The source as SQL, with the facts about it that checks need; without ``checked``, rows that its own checks
+        would set aside are there too."""
 
-    def _fingerprint(self, view: FeatureView, plan: ViewPlan) -> str:
-        """A digest of everything that decides a value, the way the files are read included."""
-        known = self._known(view.source)
-        read = {
-            name: [getattr(known[name], a) for a in ("timezone", "id", "timestamp", "created", "delay", "deleted")]
-            for name in (*self.inputs(view.source), view.source.name)
-        }
-        told = json.dumps([FORMAT, msgspec.to_builtins(plan), read], sort_keys=True)
-        return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+        def make() -> Relation:
+            check_row_local(source, self._sources)
+            return relation(source, self._sources, checked=checked)
 
-    def _key(self, view: FeatureView, name: str) -> Field:
-        expression = view.keys[name]
-        where = f"{view.kind} {view.name!r} ({view.place}): key {name!r}"
-        check_expression(expression, view, "key")
-        given = self._described(view.source, expression, where)
-        normal = normal_type(given)
-        if normal not in _KEYS:
-            raise BindingError(f"{where} is of type {given}; a key is a whole number, text, bool, date or timestamp")
-        return Field(name, normal)
+        made: Relation = self._keep(("relation", source, checked), make)
+        return made
 
-    def _value_type(self, view: FeatureView, expression: str) -> str:
-        users = ", ".join(repr(f.name) for f in view.features if f.column == expression)
-        where = f"{view.kind} {view.name!r} ({view.place}): feature {users}"
-        check_expression(expression, view, f"feature {users}:")
-        given = self._described(view.source, expression, where)
-        normal = normal_type(given)
-        if normal is None:
-            raise BindingError(f"{where} is of type {given}, which no feature can have; convert it in the expression")
-        return normal
-
-    def _described(self, source: Source, expression: str, where: str) -> str:
-        names = [f.name for f in self._columns.get(id(source), ())]
+    def _bind(self, source: Source) -> tuple[Field, ...]:
+        """Check a source, and those it reads, against the lake."""
+        for inner in inputs(source):
+            self.columns(self._sources[inner])
+        made = self.relation(source, checked=False)
         try:
-            sql = f"select ({expression}) as x from ({self.sql(source, checked=False)})"
-            return self._engine.describe(sql, self.files(source))[0].type
+            # Not `describe`: it gives the second of two columns of one name another.
+            schema = self._query(f"{made.select}\nlimit 0", made.tables).schema
         except BindingError as error:
-            unknown = expression.strip().strip('"')
-            if unknown.isidentifier() and unknown not in names:
-                raise BindingError(
-                    f"{where}: source {source.name!r} has no column {unknown!r}; {suggest(unknown, names)}"
-                ) from None
-            raise BindingError(f"{where}: {error}") from None
+            raise BindingError(str(source.refuse(f"its query does not fit the data: {error}"))) from None
+        again = duplicate(schema.names)
+        if again is not None:
+            raise _refused(source, f"two columns of its query are called {again!r}; leave one out with EXCLUDE")
+        fields = tuple(Field(f.name, str(f.type)) for f in schema if not f.name.startswith("__"))
+        _check_declared(source, {f.name: f.type for f in fields})
+        for check in quarantined(source):
+            verify(source, check, fields)
+        return fields
 
-    def _feature(
-        self, view: FeatureView, feature: Feature, types: Mapping[str, str], columns: Mapping[str, str]
-    ) -> FeaturePlan:
-        kind: Any = feature.kind
-        window = None if feature.window is None else microseconds(feature.window)
-        if feature.column is None:
-            return FeaturePlan(feature.name, kind, "int64", None, window)
-        given = types[feature.column]
-        if kind in ("sum", "mean", "std", "quantile") and given not in ("int64", "double", "bool"):
-            raise BindingError(
-                f"{view.kind} {view.name!r} ({view.place}): feature {feature.name!r} is the {kind} of {feature.column!r},"
-                f" which is {given}; it needs numbers"
-            )
-        result = given
-        if kind == "nunique":
-            result = "int64"
-        elif kind in ("mean", "std", "quantile"):
-            result = "double"
-        elif kind == "sum" and given == "bool":
-            result = "int64"
-        return FeaturePlan(feature.name, kind, result, columns[feature.column], window, feature.q)
+    def _versions(self, tables: tuple[str, ...]) -> dict[str, int]:
+        found = {}
+        for table in tables:
+            version = self._lake.version(table)
+            if version is None:
+                raise DataError(f"{table!r} is not in the lake yet; `headway run` copies it")
+            found[table] = version
+        return found
+
+    def _keep(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+    def _describe(self, sql: str, tables: tuple[str, ...]) -> tuple[Field, ...]:
+        return self._engine.describe(sql, self._files(tables))
+
+    def _query(self, sql: str, tables: tuple[str, ...]) -> pa.Table:
+        return self._engine.query(sql, self._files(tables))
+
+    def _files(self, tables: tuple[str, ...]) -> dict[str, list[str]]:
+        versions = self._versions(tables)
+        return {
+            table: self._keep(("files", table, version), partial(self._lake.files, table, version))
+            for table, version in versions.items()
+        }
+
+
+def _check_declared(source: Source, types: Mapping[str, str]) -> None:
+    """The columns a source declares are there, and of types that will do."""
+    temporal = [("timestamp", source.timestamp), ("created", source.created)]
+    for what, column in [*temporal, ("deleted", source.deleted), *(("id", c) for c in source.id)]:
+        if column is None:
+            continue
+        if column not in types:
+            raise _refused(source, f"{what}: there is no column {column!r}; {suggest(column, types)}")
+        if what in ("timestamp", "created") and not is_temporal(types[column]):
+            raise _refused(source, f"{what}: {column!r} is {types[column]}, which is no time; cast it")
+        if what == "deleted" and types[column] != "bool":
+            raise _refused(source, f"deleted: {column!r} is {types[column]}; it must be true or false")
+
+
+def _refused(source: Source, message: str) -> BindingError:
+    return BindingError(str(source.refuse(message)))

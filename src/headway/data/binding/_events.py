@@ -1,88 +1,106 @@
-"""Events of a view, read from the lake into arrays."""
+"""A view's events, read from the lake."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headway.data.binding._sql import EVENT, KNOWN, SEQ, UNTIL
 from headway.data.engine import Engine
 from headway.data.lake import Lake
 from headway.define.records import BEGINNING, FOREVER, Events, ViewPlan
 from headway.errors import DataError
 
+ID = "__id"
 
-def load_events(
-    plan: ViewPlan, lake: Lake, engine: Engine, versions: Mapping[str, int] | None = None
-) -> Events:
-    """Read a view's events; ``versions`` pins lake tables, their newest versions are the default.
+
+def load_events(plan: ViewPlan, lake: Lake, engine: Engine, tables: Mapping[str, int] | None = None) -> Events:
+    """Read what a view sees: every version that is visible at some moment, with a key.
+
+    ``tables`` pins lake tables to versions; the newest are read by default.
 
     Raises
     ------
     DataError
-        A join gave several rows for one row of the driving source.
+        A table is not in the lake, or a join of the view's source gives several rows for one.
     """
-    pinned = {t: (versions or {}).get(t, lake.version(t) or 0) for t in plan.tables}
-    files = {t: lake.files(t, v) for t, v in pinned.items()}
-    table = engine.query(plan.sql, files).combine_chunks()
-    keys = table.select([k.name for k in plan.keys])
-    seq = _int64(table, "__seq")
-    _refuse_multiplied(plan, seq)
-    present = np.ones(table.num_rows, bool)
-    for name in keys.column_names:
-        present &= np.asarray(keys.column(name).is_valid().combine_chunks())
-    known, event, until = (_moments(table, c) for c in ("__known", "__event", "__until"))
-    if plan.timeless:
-        event = np.full(table.num_rows, BEGINNING)
-        known, until = event.copy(), np.full(table.num_rows, FOREVER)
-    else:
-        present &= (event != BEGINNING) & (known != BEGINNING)
-        until[until == BEGINNING] = FOREVER
-        present &= until > known
-    rank = _rank(table, seq)
-    if not present.all():
-        chosen = np.flatnonzero(present)
-        table = table.take(pa.array(chosen))
-        event, known, until, rank = event[chosen], known[chosen], until[chosen], rank[chosen]
-    values = {c: _array(table.column(c)) for c in table.column_names if c.startswith("c") and c[1:].isdigit()}
-    version = sum(1 + v for v in pinned.values())
-    return Events(table.select([k.name for k in plan.keys]), event, known, until, rank, values, version)
+    pinned = _versions(plan, lake, tables)
+    rows = engine.query(plan.sql, {table: lake.files(table, version) for table, version in pinned.items()})
+    keys = rows.select([key.name for key in plan.keys])
+    refuse_multiplied(rows.column(SEQ), f"source {plan.source!r} of view {plan.name!r}", plan.tables, keys)
+    count = rows.num_rows
+    moments = {c: _integers(rows.column(c)) for c in (EVENT, KNOWN) if c in rows.column_names}
+    return Events(
+        keys=keys.combine_chunks(),
+        event=moments.get(EVENT, np.full(count, BEGINNING)),
+        known=moments.get(KNOWN, np.full(count, BEGINNING)),
+        until=_integers(rows.column(UNTIL)) if UNTIL in rows.column_names else np.full(count, FOREVER),
+        rank=_rank(rows),
+        values={c: _array(rows.column(c)) for c in rows.column_names if c.startswith("__c")},
+        version=sum(version + 1 for version in pinned.values()),
+    )
+
+
+def refuse_multiplied(seq: pa.ChunkedArray, what: str, tables: Sequence[str], keys: pa.Table) -> None:
+    """Refuse rows of which two have one place in the order of arrival: a join made them of one row."""
+    values = _integers(seq)
+    ordered = np.sort(values)
+    again = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not len(again):
+        return
+    at = int(np.flatnonzero(values == again[0])[0])
+    first = next((n for n in keys.column_names if not n.startswith("__")), None)
+    example = "" if first is None else f", for example for {first}={keys.column(first)[at].as_py()!r}"
+    driver, *joined = [table.removeprefix("source/") for table in tables]
+    raise DataError(
+        f"{what}: its join with {' or '.join(joined) or driver} finds several rows for one row of {driver},"
+        f" {len(again)} too many in all{example}; join on columns that are unique there"
+    )
+
+
+def _versions(plan: ViewPlan, lake: Lake, tables: Mapping[str, int] | None) -> dict[str, int]:
+    found = {}
+    for table in plan.tables:
+        version = lake.version(table) if tables is None else tables[table]
+        if version is None:
+            raise DataError(
+                f"view {plan.name!r} reads {table!r}, which is not in the lake yet; `headway run` copies it"
+            )
+        found[table] = version
+    return found
 
 
 def _array(column: pa.ChunkedArray) -> pa.Array:
-    found = column.combine_chunks()
-    return pa.concat_arrays([*found.chunks, pa.array([], column.type)]) if isinstance(found, pa.ChunkedArray) else found
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
-def _int64(table: pa.Table, name: str) -> np.ndarray:
-    return np.asarray(_array(table.column(name)).cast(pa.int64()))
+def _integers(column: pa.ChunkedArray) -> np.ndarray:
+    """Whole numbers, or microseconds since 1970; nulls, which only ``__until`` has, as ``FOREVER``."""
+    array = _array(column)
+    plain = array.view(pa.int64()) if pa.types.is_timestamp(array.type) else array.cast(pa.int64())
+    return np.asarray(pc.fill_null(plain, FOREVER) if plain.null_count else plain)
 
 
-def _moments(table: pa.Table, name: str) -> np.ndarray:
-    """Microseconds, BEGINNING for null."""
-    raw = _array(table.column(name)).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
-    return np.array(pc.fill_null(raw, BEGINNING))
-
-
-def _refuse_multiplied(plan: ViewPlan, seq: np.ndarray) -> None:
-    ordered = np.sort(seq)
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    if len(twice):
-        raise DataError(
-            f"the query of {plan.source!r} gives several rows for one row of its driving source (row {twice[0]} of"
-            f" its file, and {len(np.unique(twice)) - 1} others): a joined source has several rows of one key; make it"
-            " unique with hw.unique(..., on_fail='quarantine')"
-        )
-
-
-def _rank(table: pa.Table, seq: np.ndarray) -> np.ndarray:
-    """Orders ties: by id, then by arrival."""
-    ids = [c for c in table.column_names if c.startswith("__id")]
-    if not ids:
+def _rank(rows: pa.Table) -> np.ndarray:
+    """The order of ids, where there are ids, then of arrival; text by code point."""
+    columns = [c for c in rows.column_names if c.startswith(ID)]
+    seq = _integers(rows.column(SEQ))
+    if not columns:
         return seq
-    order = pc.sort_indices(table, sort_keys=[*((c, "ascending") for c in ids), ("__seq", "ascending")])
-    rank = np.empty(len(seq), np.int64)
-    rank[np.asarray(order)] = np.arange(len(seq))
+    arrays = [_array(rows.column(c)) for c in columns]
+    if all(pa.types.is_integer(a.type) and not a.null_count for a in arrays):
+        order = np.lexsort([seq, *(np.asarray(a) for a in reversed(arrays))])
+    else:
+        # Nulls first, by columns that say where they are: how to ask for that differs between versions of pyarrow.
+        filled = {f"__has_{c}": a.is_valid().cast(pa.int8()) for c, a in zip(columns, arrays, strict=True)}
+        table = pa.table({**filled, **dict(zip(columns, arrays, strict=True)), SEQ: seq})
+        by = [name for c in columns for name in (f"__has_{c}", c)]
+        order = np.asarray(pc.sort_indices(table, sort_keys=[(c, "ascending") for c in (*by, SEQ)]))
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
     return rank

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +20,7 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from headway.data.lake._durable import sync_file
 from headway.data.lake._log import LOG, NOTE, commit_file, versions
-from headway.data.lake._protocol import Mode
+from headway.data.lake._protocol import Mode, Note
 from headway.errors import DataError, StoreBusy
 
 _RETRIES = 10
@@ -59,7 +59,7 @@ def settle(folder: Path, file: BinaryIO, rows: int) -> list[AddAction]:
     ]
 
 
-def commit(folder: Path, mode: Mode, schema: pa.Schema, adds: list[AddAction], note: Mapping[str, str]) -> int:
+def commit(folder: Path, mode: Mode, schema: pa.Schema, adds: list[AddAction], note: Note) -> int:
     """Make ``adds`` a version, have it on the disk, and return its number. The caller holds the table's lock."""
     try:
         _retry(folder, mode, schema, adds, note)
@@ -73,7 +73,7 @@ def commit(folder: Path, mode: Mode, schema: pa.Schema, adds: list[AddAction], n
     return version
 
 
-def _retry(folder: Path, mode: Mode, schema: pa.Schema, adds: list[AddAction], note: Mapping[str, str]) -> None:
+def _retry(folder: Path, mode: Mode, schema: pa.Schema, adds: list[AddAction], note: Note) -> None:
     for attempt in range(_RETRIES):
         try:
             _transact(folder, mode, schema, adds, note)
@@ -92,7 +92,7 @@ def _discard(folder: Path, adds: list[AddAction]) -> None:
             (folder / add.path).unlink(missing_ok=True)
 
 
-def _transact(folder: Path, mode: Mode, schema: pa.Schema, adds: list[AddAction], note: Mapping[str, str]) -> None:
+def _transact(folder: Path, mode: Mode, schema: pa.Schema, adds: list[AddAction], note: Note) -> None:
     _remove_empty_files(folder)
     properties = CommitProperties(custom_metadata={NOTE: json.dumps(dict(note))})
     if versions(folder):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from headway.data.lake._durable import exclusive, make_directory, staged_file
 from headway.data.lake._errors import named
 from headway.data.lake._log import LOG, read_note, versions
-from headway.data.lake._protocol import Mode
+from headway.data.lake._protocol import Mode, Note
 from headway.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class DeltaLake:
         table: str,
         data: pa.Table | pa.RecordBatchReader,
         mode: Mode = "overwrite",
-        note: Mapping[str, str] | None = None,
+        note: Note | Callable[[], Note] = MappingProxyType({}),
     ) -> int:
         from headway.data.lake._commit import commit, settle
         from headway.data.lake._rows import target_schema, write_rows
@@ -49,8 +50,9 @@ class DeltaLake:
             make_directory(folder / _STAGING)
             with staged_file(folder / _STAGING) as file:
                 rows = write_rows(table, file, data, schema)
+                facts = note() if callable(note) else note
                 with exclusive(folder / _STAGING / "lock", f"lake table {table!r}"):
-                    return commit(folder, mode, schema, settle(folder, file, rows), note or {})
+                    return commit(folder, mode, schema, settle(folder, file, rows), facts)
 
     def version(self, table: str) -> int | None:
         found = versions(self._folder(table))

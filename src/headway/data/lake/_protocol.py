@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Mode = Literal["overwrite", "append"]
+Note = Mapping[str, str]
 
 
 class Lake(Protocol):
@@ -32,13 +34,14 @@ class Lake(Protocol):
         table: str,
         data: pa.Table | pa.RecordBatchReader,
         mode: Mode = "overwrite",
-        note: Mapping[str, str] | None = None,
+        note: Note | Callable[[], Note] = MappingProxyType({}),
     ) -> int:
         """Write rows and return the table's new version; it is made if it is not there.
 
         ``overwrite`` replaces rows and schema. ``append`` adds rows; columns the table does not have yet are added to
-        it, columns the rows do not have are null, types must fit. ``note`` is kept with the version. A reader is
-        consumed piece by piece, and what it raises comes through. Types are made plain (see ``engine.plain``).
+        it, columns the rows do not have are null, types must fit. ``note`` is kept with the version; a
+        function is asked for it after the last row. A reader is consumed piece by piece, and what it raises comes
+        through. Types are made plain (see ``engine.plain``).
         """
 
     def version(self, table: str) -> int | None:

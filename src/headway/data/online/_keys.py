@@ -10,7 +10,7 @@ The row under ``MARK`` is the view's watermark: the last refresh that was comple
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,8 @@ _MARK = b"\0"
 _ROW = b"\1"
 _FORMAT = b"\1"  # of the rows; a store of another format is refused rather than misread
 _INT = struct.Struct(">q")
+_INTS = frozenset(["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"])
+_FEW = 256
 
 
 class Watermark(NamedTuple):
@@ -82,24 +84,35 @@ def encode_keys(plan: ViewPlan, keys: pa.Table | Mapping[str, Sequence[Any]]) ->
     columns = [keys[field.name] for field in plan.keys]
     if len({len(column) for column in columns}) > 1:
         raise DataError(f"the key columns of view {plan.name!r} have different lengths")
-    if len(columns) == 1 and len(columns[0]) <= 256 and (few := _encode_few(plan, columns[0])) is not None:
+    if columns and len(columns[0]) <= _FEW and (few := _encode_few(plan, columns)) is not None:
         return few
     arrays = [_as_array(plan, field, column) for field, column in zip(plan.keys, columns, strict=True)]
     return _encode_arrays(plan, arrays, len(arrays[0]) if arrays else 1)
 
 
-def _encode_few(plan: ViewPlan, column: Sequence[Any]) -> list[Key] | None:
-    """The path of a request: one key column of plain ints or strings; None if it is anything else."""
-    kinds = set(map(type, column))
+def _encode_few(plan: ViewPlan, columns: Sequence[Sequence[Any]]) -> list[Key] | None:
+    """The path of a request, without Arrow: plain ints and strings; None if anything else is among them."""
     prefix = row_prefix(plan)
-    if kinds == {int} and plan.keys[0].type == "int64":
-        try:
-            return [prefix + _INT.pack(value) for value in column]
-        except struct.error:
-            return None
-    if kinds == {str} and plan.keys[0].type == "string":
-        return [prefix + value.encode() for value in column]
-    return None
+    parts: list[Iterable[bytes]] = []
+    try:
+        for field, column in zip(plan.keys, columns, strict=True):
+            kinds = set(map(type, column))
+            if kinds == {int} and field.type in _INTS:
+                parts.append(map(_INT.pack, column))
+            elif kinds == {str} and field.type == "string":
+                texts = [value.encode() for value in column]
+                parts.append(texts if len(columns) == 1 else map(_with_length, texts))
+            else:
+                return None
+        if len(parts) == 1:
+            return [prefix + part for part in parts[0]]
+        return [prefix + b"".join(row) for row in zip(*parts, strict=True)]
+    except (struct.error, UnicodeEncodeError):
+        return None
+
+
+def _with_length(text: bytes) -> bytes:
+    return len(text).to_bytes(4, "big") + text
 
 
 def _as_array(plan: ViewPlan, field: Field, column: Sequence[Any]) -> pa.Array:
@@ -109,7 +122,7 @@ def _as_array(plan: ViewPlan, field: Field, column: Sequence[Any]) -> pa.Array:
         if field.type == "uint64" and set(map(type, column)) <= {int, type(None)}:
             return pa.array(column, pa.uint64())
         return pa.array(column)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
         raise _misfit(plan, field, "values of several kinds or sizes") from error
 
 
@@ -206,7 +219,7 @@ def _join_parts(prefix: bytes, arrays: Sequence[pa.Array]) -> list[Key]:
     parts = []
     for array in arrays:
         if is_text(array.type):
-            parts.append([len(part).to_bytes(4, "big") + part for part in texts_of(array)])
+            parts.append([_with_length(part) for part in texts_of(array)])
         else:
             parts.append(_numbers(array).view("V8").ravel().tolist())
     return [prefix + b"".join(row) for row in zip(*parts, strict=True)]

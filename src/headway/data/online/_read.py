@@ -28,7 +28,8 @@ from headway.data.online._keys import (
     read_watermark,
     watermark_key,
 )
-from headway.data.online._packing import TEXT, TIMES, plan_layout, stamped
+from headway.data.online._one import OkRow, RowUnpacker
+from headway.data.online._packing import TEXT, TIMES, Slot, plan_layout, stamped
 from headway.data.online._protocol import OnlineStore
 from headway.define.records import BEGINNING, State, ViewPlan
 from headway.errors import NotFoundError
@@ -123,6 +124,9 @@ class PlanReader:
         self._timed_to = np.array([at for at, _ in timed], np.intp)
         self._timed_from = np.array([column for _, column in timed], np.intp)
         self._limit = plan.ttl if plan.ttl is not None else 3 * (plan.refresh or 0)
+        self._one = RowUnpacker(layout, chosen)
+        self._all_ok = np.zeros((1, len(chosen)), np.uint8)
+        self._all_ok.flags.writeable = False
 
     def encode(self, keys: pa.Table | Mapping[str, Sequence[Any]]) -> list[Key]:
         """The store's key of each entity, in order; None where a key column is null.
@@ -136,6 +140,8 @@ class PlanReader:
 
     def decode(self, mark: Watermark | None, blobs: Sequence[bytes | None], r: int) -> OnlineColumns:
         """Rows as they were stored (None: not there) as what they are worth at ``r``."""
+        if len(blobs) == 1 and (row := self._one.ok_row(mark, blobs[0], r)) is not None:
+            return OneRow(self, blobs, self._all_ok, row)  # type: ignore[arg-type]
         rows = [self._blank(mark, r) if blob is None else blob for blob in blobs] if None in blobs else blobs
         fixed = self.layout.read(rows)  # type: ignore[arg-type]
         as_of = stamped(fixed)
@@ -143,7 +149,7 @@ class PlanReader:
         if mark is not None:
             # A row of newer data than the watermark's belongs to a refresh that is not complete: its own as-of holds.
             as_of = np.where(fixed["version"] <= mark.version, np.maximum(as_of, mark.as_of), as_of)
-        null = self._bits(fixed["null"])
+        null = self.null_bits(fixed)
         state = np.zeros(null.shape, np.uint8)
         if self.plan.refresh is not None:
             self._judge_age(as_of, r, state, null)
@@ -152,6 +158,10 @@ class PlanReader:
         if missing.any():
             state[missing] = MISSING
         return OnlineColumns(self, rows, fixed, as_of, state, null)  # type: ignore[arg-type]
+
+    def null_bits(self, fixed: np.ndarray) -> np.ndarray:
+        """Which values were stored as null: bool (rows, features)."""
+        return self._bits(fixed["null"])
 
     def _blank(self, mark: Watermark | None, r: int) -> bytes:
         hopeless = mark is None or (self.plan.refresh is not None and mark.as_of < r - self._limit)
@@ -235,10 +245,18 @@ class OnlineColumns:
         at = self._at(name)
         slot = self._reader.slots[at]
         if slot.group == TEXT:
-            return _objects(self.array(name).to_pylist())
+            return _objects(self._texts(at, slot))
         values = self._fixed[slot.group][:, slot.column]
         nothing = np.nan if values.dtype.kind == "f" else 0
         return np.where(self.null[:, at], values.dtype.type(nothing), values)
+
+    def _texts(self, at: int, slot: Slot) -> list[Any]:
+        """The values of a text feature. Decoding them here costs less than Arrow does, for few rows."""
+        if not (is_text(slot.type) and "string" in str(slot.type)):
+            values: list[Any] = self.array(self.features[at]).to_pylist()
+            return values
+        parts = self._reader.layout.read_texts(self._blobs, self._fixed, slot.column)
+        return [None if null else part.decode() for part, null in zip(parts, self.null[:, at].tolist(), strict=True)]
 
     def array(self, name: str) -> pa.Array:
         """One feature as Arrow, of the type that the plan says."""
@@ -264,6 +282,31 @@ class OnlineColumns:
             return self.features.index(name)
         except ValueError:
             raise NotFoundError.among("feature", name, self.features) from None
+
+
+class OneRow(OnlineColumns):
+    """One row whose values are all ok. What numbers alone do not need is worked out when it is asked for."""
+
+    __slots__ = ("_row",)
+
+    def __init__(self, reader: PlanReader, blobs: Sequence[bytes], state: np.ndarray, row: OkRow) -> None:
+        self._reader, self._blobs, self._row = reader, blobs, row
+        self.as_of, self.state = np.array([row.as_of]), state
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_fixed":
+            self._fixed = self._reader.layout.read(self._blobs)
+            return self._fixed
+        if name == "null":
+            self.null = self._reader.null_bits(self._fixed)
+            return self.null
+        raise AttributeError(name)
+
+    def floats(self, out: np.ndarray | None = None) -> np.ndarray:
+        if out is None:
+            return np.array([self._row.values], np.float64)
+        out[0] = self._row.values
+        return out
 
 
 def _indices(positions: Sequence[int], of: int | None = None) -> _Columns:

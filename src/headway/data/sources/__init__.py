@@ -5,7 +5,7 @@ Light to import: finding files and telling whether they have changed needs no Ar
 
 from __future__ import annotations
 
-from headway.data.sources._digest import content_digest, reading_digest
+from headway.data.sources._digest import content_digest, file_signature, reading_digest
 from headway.data.sources._find import find_files, format_of, open_source, source_digest
 from headway.data.sources._protocol import Counts, SourceReader
 
@@ -13,6 +13,7 @@ __all__ = [
     "Counts",
     "SourceReader",
     "content_digest",
+    "file_signature",
     "find_files",
     "format_of",
     "open_source",

@@ -67,7 +67,7 @@ def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return types.is_integer(kind) or types.is_floating(kind)
+    return bool(types.is_integer(kind) or types.is_floating(kind))
 
 
 def _wider_struct(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from headway.define import Source
 from headway.errors import DataError
 
-READING = 1  # raise it when the same file would be read differently than before
+READING = 2  # raise it when the same file would be read differently than before
 _MARGIN = 2_000_000_000  # ns; file systems stamp in steps of up to two seconds
 
 
@@ -21,7 +21,8 @@ class _Entry(NamedTuple):
     """A file as it was when its content was hashed."""
 
     size: int
-    mtime: int
+    modified: int  # ns, as all times here
+    changed: int  # unlike the modification time it cannot be set back
     inode: int
     sha256: str
 
@@ -29,17 +30,16 @@ class _Entry(NamedTuple):
 def content_digest(files: Sequence[Path], cache: Path) -> str:
     """SHA-256 over the contents of ``files`` in their order; names do not count.
 
-    Contents are read again only if size, modification time or inode differ from what ``cache``, a small JSON file,
-    remembers. A file that was changed at about the time it was hashed is not remembered, since a second change may
-    have left the same stamp. A damaged or missing cache is no error. Raises ``DataError`` for a file that cannot be
-    read.
+    Contents are read again only if size, times or inode differ from what ``cache``, a small JSON file, remembers. A
+    file that was changed at about the time it was hashed is not remembered, since a second change may have left the
+    same times. A damaged or missing cache is no error. Raises ``DataError`` for a file that cannot be read.
     """
     known = _load(cache)
     found: dict[str, _Entry] = {}
     changed: list[Path] = []
     for path in files:
         entry = known.get(str(path.absolute()))
-        if entry is not None and entry[:3] == _facts(path):
+        if entry is not None and entry[:4] == _facts(path):
             found[str(path.absolute())] = entry
         else:
             changed.append(path)
@@ -63,17 +63,17 @@ def reading_digest(source: Source, form: str, content: str) -> str:
     return hashlib.sha256(json.dumps(how).encode()).hexdigest()
 
 
-def signature(files: Sequence[Path]) -> list[tuple[int, int, int]]:
-    """Sizes, modification times and inodes: differs after the files were replaced or written to."""
+def file_signature(files: Sequence[Path]) -> list[tuple[int, int, int, int]]:
+    """Sizes, times and inodes: differs after the files were replaced or written to."""
     return [_facts(path) for path in files]
 
 
-def _facts(path: Path) -> tuple[int, int, int]:
+def _facts(path: Path) -> tuple[int, int, int, int]:
     try:
         facts = path.stat()
     except OSError as error:
         raise DataError(f"file {path}: {error.strerror}") from None
-    return facts.st_size, facts.st_mtime_ns, facts.st_ino
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino
 
 
 def _hash(path: Path) -> _Entry:
@@ -90,13 +90,14 @@ def _load(cache: Path) -> dict[str, _Entry]:
     try:
         began = cache.stat().st_mtime_ns
         entries = {str(path): _Entry(*values) for path, values in json.loads(cache.read_bytes()).items()}
-        return {path: entry for path, entry in entries.items() if _sound(entry) and entry.mtime < began - _MARGIN}
+        return {path: entry for path, entry in entries.items() if _sound(entry, began - _MARGIN)}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 
-def _sound(entry: _Entry) -> bool:
-    return all(type(value) is int for value in entry[:3]) and len(bytes.fromhex(entry.sha256)) == 32
+def _sound(entry: _Entry, limit: int) -> bool:
+    whole = all(type(value) is int for value in entry[:4]) and len(bytes.fromhex(entry.sha256)) == 32
+    return whole and max(entry.modified, entry.changed) < limit
 
 
 def _stamp(cache: Path) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
@@ -72,7 +73,7 @@ class FileReader:
     def _targets(self) -> list[Target]:
         return unify(self._source, self._scans)
 
-    def _reading(self, path: Path):  # type: ignore[no-untyped-def]
+    def _reading(self, path: Path) -> AbstractContextManager[None]:
         shown = path.relative_to(self._root) if path.is_relative_to(self._root) else path
         return reading(shown, f"source {self._source.name!r}")
 
@@ -113,13 +114,19 @@ class FileReader:
         source = self._source
         if source.timestamp is None:
             return []
-        event = self._instants(columns[source.timestamp])
+        event = self._moments(source.timestamp, columns)
         self._counts.unplaced += event.null_count
         known = pc.add(event.view(pa.int64()), source.delay_us)  # years 1 to 9999 and a delay: cannot overflow
         if source.created is not None:
-            created = self._instants(columns[source.created]).view(pa.int64())
+            created = self._moments(source.created, columns).view(pa.int64())
             known = pc.max_element_wise(known, created, skip_nulls=False)
         return [event, known.view(INSTANT)]
+
+    def _moments(self, name: str, columns: Mapping[str, pa.Array]) -> pa.Array:
+        try:
+            return self._instants(columns[name])
+        except DataError as error:
+            raise DataError(f"column {name!r}: {error}") from None
 
     def _check_ids(self, columns: Mapping[str, pa.Array]) -> None:
         missing: pa.Array | None = None

@@ -33,7 +33,7 @@ class FileFormat(Protocol):
     def scan(self, path: Path) -> list[Column]:
         """The file's columns; none if the file is empty."""
 
-    def read(self, path: Path, columns: list[Column]) -> Iterator[pa.RecordBatch]:
+    def read(self, path: Path, columns: list[Column], /) -> Iterator[pa.RecordBatch]:
         """The rows, in the file's order; ``columns`` is what ``scan`` found."""
 
 
@@ -44,9 +44,12 @@ class Parquet:
         with closing(pq.ParquetFile(path)) as file:
             return [Column(field.name, field.type) for field in file.schema_arrow]
 
-    def read(self, path: Path, columns: list[Column]) -> Iterator[pa.RecordBatch]:
-        # Old writers keep timestamps as INT96, which as nanoseconds would overflow outside 1677 to 2262.
-        with closing(pq.ParquetFile(path, coerce_int96_timestamp_unit="us")) as file:
+    def read(self, path: Path, _columns: list[Column], /) -> Iterator[pa.RecordBatch]:
+        # Without pre_buffer the file is in memory a row group at a time, not whole. Old writers keep timestamps as
+        # INT96, which as nanoseconds would overflow outside 1677 to 2262.
+        with closing(
+            pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True, coerce_int96_timestamp_unit="us")
+        ) as file:
             yield from file.iter_batches(_ROWS)
 
 
@@ -62,7 +65,7 @@ class Csv:
                 kinds = [possible(column, kind) for column, kind in zip(batch.columns, kinds, strict=True)]
         return [Column(name, pa.string(), kind) for name, kind in zip(names, kinds, strict=True)]
 
-    def read(self, path: Path, columns: list[Column]) -> Iterator[pa.RecordBatch]:
+    def read(self, path: Path, _columns: list[Column], /) -> Iterator[pa.RecordBatch]:
         _, delimiter, has_rows = self._header(path)
         if has_rows:
             yield from self._texts(path, delimiter)
@@ -110,7 +113,7 @@ class NdJson:
                 found[field.name] = merge(found.get(field.name, column), column)
         return list(found.values())
 
-    def read(self, path: Path, columns: list[Column]) -> Iterator[pa.RecordBatch]:
+    def read(self, path: Path, columns: list[Column], /) -> Iterator[pa.RecordBatch]:
         schema = pa.schema([pa.field(column.name, column.type) for column in columns])
         for block in _lines(path):
             table = _parse(block, schema)

@@ -42,7 +42,7 @@ def unify(source: Source, scans: Mapping[Path, Sequence[Column]]) -> list[Target
             before = columns.setdefault(column.name, column)
             columns[column.name] = _joined(source, before, column, first_seen.setdefault(column.name, path), path)
     if not columns:
-        raise DataError(str(source.refuse(f"there is nothing in {', '.join(str(path) for path in list(scans)[:3])}")))
+        raise _data_error(source, f"there is nothing in {', '.join(str(path) for path in list(scans)[:3])}")
     _check_case(source, first_seen)
     _check_declared(source, list(columns))
     targets = [_target(source, column, first_seen[column.name]) for column in columns.values()]
@@ -57,9 +57,7 @@ def _joined(source: Source, before: Column, column: Column, first: Path, path: P
     if common is None and column.name in (source.timestamp, source.created):
         common = _common_time(before.type, column.type)
     if common is None:
-        raise DataError(
-            str(source.refuse(f"column {column.name!r} is {column.type} in {path}, but {before.type} in {first}"))
-        )
+        raise _data_error(source, f"column {column.name!r} is {column.type} in {path}, but {before.type} in {first}")
     return Column(column.name, common, kinds)
 
 
@@ -68,7 +66,7 @@ def _common_time(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 
 def _may_be_time(kind: pa.DataType) -> bool:
-    return types.is_timestamp(kind) or types.is_date32(kind) or types.is_string(kind)
+    return bool(types.is_timestamp(kind) or types.is_date32(kind) or types.is_string(kind))
 
 
 def _target(source: Source, column: Column, path: Path) -> Target:
@@ -76,15 +74,12 @@ def _target(source: Source, column: Column, path: Path) -> Target:
     try:
         found = TYPES[kind] if kind else plain_type(column.type)
     except DataError as error:
-        raise DataError(str(source.refuse(f"column {column.name!r} in {path}: {error}"))) from None
+        raise _data_error(source, f"column {column.name!r} in {path}: {error}") from None
     if _holds_local_times(found):
-        raise DataError(
-            str(
-                source.refuse(
-                    f"column {column.name!r} in {path} is {found}: times inside of lists and structs need a time zone;"
-                    " make them columns of their own, or write them with a zone"
-                )
-            )
+        raise _data_error(
+            source,
+            f"column {column.name!r} in {path} is {found}: times inside of lists and structs need a time zone;"
+            " make them columns of their own, or write them with a zone",
         )
     declared = column.name in (source.timestamp, source.created)
     if types.is_timestamp(found) or (declared and types.is_string(found)):
@@ -99,28 +94,23 @@ def _holds_local_times(kind: pa.DataType) -> bool:
 
 def _check_names(source: Source, path: Path, names: list[str]) -> None:
     if "" in names:
-        raise DataError(str(source.refuse(f"column {names.index('') + 1} of {path} has no name; give it one")))
+        raise _data_error(source, f"column {names.index('') + 1} of {path} has no name; give it one")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise DataError(str(source.refuse(f"{path} has several columns called {twice[0]!r}; rename all but one")))
+        raise _data_error(source, f"{path} has several columns called {twice[0]!r}; rename all but one")
 
 
 def _check_case(source: Source, first_seen: Mapping[str, Path]) -> None:
     known: dict[str, str] = {}
     for name, path in first_seen.items():
         if name.lower() in _RESERVED:
-            raise DataError(
-                str(source.refuse(f"column {name!r} in {path} has a name that headway needs itself; rename it"))
-            )
+            raise _data_error(source, f"column {name!r} in {path} has a name that headway needs itself; rename it")
         other = known.setdefault(name.lower(), name)
         if other != name:
-            raise DataError(
-                str(
-                    source.refuse(
-                        f"columns {other!r} in {first_seen[other]} and {name!r} in {path} differ only in upper and lower"
-                        " case, which SQL does not tell apart; rename one"
-                    )
-                )
+            raise _data_error(
+                source,
+                f"columns {other!r} in {first_seen[other]} and {name!r} in {path} differ only in upper and"
+                " lower case, which SQL does not tell apart; rename one",
             )
 
 
@@ -129,22 +119,27 @@ def _check_declared(source: Source, names: list[str]) -> None:
     uses += [(use, getattr(source, use)) for use in ("timestamp", "created", "deleted") if getattr(source, use)]
     for use, name in uses:
         if name not in names:
-            raise BindingError(str(source.refuse(f"{use} names the column {name!r}, which is not there; {suggest(name, names)}")))
+            raise _binding_error(source, f"{use} names the column {name!r}, which is not there; {suggest(name, names)}")
 
 
 def _check_types(source: Source, targets: Mapping[str, Target]) -> None:
     for use in ("timestamp", "created"):
         name = getattr(source, use)
         if name is not None and not _may_be_time(targets[name].type):
-            raise BindingError(
-                str(
-                    source.refuse(
-                        f"{use} {name!r} is {targets[name].type}; it must be a timestamp, a date or ISO text such as"
-                        " 2024-01-31T12:00:00Z, so convert it where the files are written"
-                    )
-                )
+            raise _binding_error(
+                source,
+                f"{use} {name!r} is {targets[name].type}; it must be a timestamp, a date or ISO text such as"
+                " 2024-01-31T12:00:00Z, so convert it where the files are written",
             )
     if source.deleted is not None and not types.is_boolean(targets[source.deleted].type):
-        raise BindingError(
-            str(source.refuse(f"deleted {source.deleted!r} is {targets[source.deleted].type}; it must be boolean"))
+        raise _binding_error(
+            source, f"deleted {source.deleted!r} is {targets[source.deleted].type}; it must be boolean"
         )
+
+
+def _data_error(source: Source, message: str) -> DataError:
+    return DataError(str(source.refuse(message)))
+
+
+def _binding_error(source: Source, message: str) -> BindingError:
+    return BindingError(str(source.refuse(message)))

@@ -9,7 +9,8 @@ A type is taken only if every value of every file can be read as it, so the answ
     time      2024-01-31T12:00, seconds, fractions and an offset may follow; dates count as midnight
     string    everything else
 
-Texts of NDJSON can only be dates and times. In columns that are not text, NA, N/A, NULL, null, None and NaT stand for null, like an empty field.
+Texts of NDJSON can only be dates and times. In columns that are not text, NA, N/A, NULL, null, None and NaT stand for
+null, like an empty field.
 """
 
 from __future__ import annotations

@@ -64,12 +64,8 @@ def from_text(text: pa.Array, zone: str, counts: Counts) -> pa.Array:
 
     Digits beyond microseconds are cut off. Raises ``DataError`` with the first value that is no time.
     """
-    text = _tidy(text)
-    zoned = pc.fill_null(pc.match_substring_regex(text, _ENDS_WITH_ZONE), False)
-    nothing = pa.scalar(None, pa.string())
     try:
-        instants = pc.if_else(zoned, text, nothing).cast(INSTANT)
-        naive = pc.if_else(zoned, nothing, text).cast(_NAIVE)
+        instants, naive = _parsed(text)
     except pa.ArrowInvalid:
         raise DataError(f"{_first_wrong(text)!r} is no time; write it as in 2024-01-31T12:00:00Z") from None
     check_range(instants)
@@ -81,10 +77,18 @@ def is_time(text: pa.Array) -> bool:
     if not pc.all(pc.match_substring_regex(text, ISO_TIME)).as_py():
         return False
     try:
-        from_text(text, "UTC", Counts())
-    except DataError:
+        _parsed(text)
+    except pa.ArrowInvalid:
         return False
     return True
+
+
+def _parsed(text: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """The values with an offset as instants, and the others as local times; each null where it is the other."""
+    text = _tidy(text)
+    zoned = pc.fill_null(pc.match_substring_regex(text, _ENDS_WITH_ZONE), False)
+    nothing = pa.scalar(None, pa.string())
+    return pc.if_else(zoned, text, nothing).cast(INSTANT), pc.if_else(zoned, nothing, text).cast(_NAIVE)
 
 
 def _tidy(text: pa.Array) -> pa.Array:
