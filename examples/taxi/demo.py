@@ -119,9 +119,7 @@ class Client:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
 
     def predict(self, body: bytes) -> dict:
-        self._connection.request(
-            "POST", "/v1/models/trip_duration/predict", body, {"content-type": "application/json"}
-        )
+        self._connection.request("POST", "/v1/models/trip_duration/predict", body, {"content-type": "application/json"})
         response = self._connection.getresponse()
         text = response.read()
         if response.status != 200:

@@ -11,12 +11,12 @@ from headway import plugins
 from headway.clock import Clock, FixedClock, from_iso, open_clock
 from headway.data.binding import Binder
 from headway.data.engine import Engine
-from headway.data.lake import open_lake
+from headway.data.lake import Lake
 from headway.data.online import OnlineStore
 from headway.define import Model
 from headway.define._collect import Declarations, collect
 from headway.define.records import CheckResult, GateResult, VersionRecord
-from headway.metadata import open_metadata
+from headway.metadata import Metadata
 from headway.orchestrate._parts import Parts, Progress, no_progress
 from headway.orchestrate.batch import predict, predict_file
 from headway.orchestrate.features import FeatureStage, OnlineStage
@@ -48,10 +48,17 @@ class Project:
         """Every backend of the environment."""
         settings = self.settings
         settings.home.mkdir(parents=True, exist_ok=True)
-        engine = Engine(settings.memory_limit, settings.threads, settings.home / "spill")
-        lake = open_lake(settings.lake_uri)
+        for kind, chosen in (("executors", settings.executor), ("schedulers", settings.scheduler)):
+            if chosen != "local":
+                backend(settings, kind, chosen)
+        engine: Engine = backend(settings, "compute_engines", settings.compute)(
+            settings.memory_limit, settings.threads, settings.home / "spill"
+        )
+        lake: Lake = backend(settings, "lakes", settings.lake_uri)(settings.lake_uri)
         binder = Binder(self.declarations.sources, lake, engine)
-        metadata = open_metadata(settings.metadata_url, settings.project, settings.env)
+        metadata: Metadata = backend(settings, "metadata_stores", settings.metadata_url)(
+            settings.metadata_url, settings.project, settings.env
+        )
         clock = self._given_clock or open_clock(settings.clock, binder.newest)
         return Parts(
             settings=settings,
@@ -120,7 +127,10 @@ class Project:
 
 
 def load(
-    root: str | Path = ".", env: str | None = None, clock: Clock | str | int | None = None, progress: Progress = no_progress
+    root: str | Path = ".",
+    env: str | None = None,
+    clock: Clock | str | int | None = None,
+    progress: Progress = no_progress,
 ) -> Project:
     """Open the project in ``root`` (or the nearest folder above it with a ``headway.toml``).
 
@@ -151,10 +161,14 @@ def online_opener(settings: Settings) -> Callable[[bool], OnlineStore]:
     url = settings.online_url
 
     def open_(readonly: bool) -> OnlineStore:
-        backend = plugins.load("online_stores", plugins.scheme(url), least=settings.maturity)
-        return backend.open(url, readonly=readonly)  # type: ignore[no-any-return]
+        return backend(settings, "online_stores", url)(url, readonly=readonly)  # type: ignore[no-any-return]
 
     return open_
+
+
+def backend(settings: Settings, kind: str, setting: str) -> Callable[..., Any]:
+    """What opens the backend a setting names, if it is installed and mature enough for the environment."""
+    return plugins.load(kind, plugins.scheme(setting), least=settings.maturity).open
 
 
 __all__ = ["Project", "load", "online_opener"]

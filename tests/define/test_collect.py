@@ -96,7 +96,10 @@ def test_submodules_of_subpackages_are_imported(load: Load, tmp_path: Path) -> N
         ),
         (
             {
-                "a": 'import headway as hw\nq = hw.Source("q", query="select * from r")\nr = hw.Source("r", query="select * from q")'
+                "a": """
+                import headway as hw
+                q = hw.Source("q", query="select * from r")
+                r = hw.Source("r", query="select * from q")"""
             },
             r"source '.' \(.*a\.py:\d\): its query reads itself: q → r → q",
         ),
@@ -155,7 +158,8 @@ EFFECTIVE = """
     prices = hw.Source("prices", path="p.csv", timestamp="at", effective=True)
     now = hw.Source("now", query="select * from raw", timestamp="at", effective=True)
     rows = hw.Source("rows", timestamp="at",
-        query="select raw.*, p.price, raw.x + p.price as both from raw asof left join prices p on raw.k = p.k and raw.at >= p.at")
+        query="select r.*, p.price, r.x + p.price as both"
+              " from raw r asof left join prices p on r.k = p.k and r.at >= p.at")
     view = hw.FeatureView("v", source={view}, entity=hw.Entity("e", key="k"), features={{"p": "price"}})
     model = hw.Model("m", label=hw.Label(rows, "{label}"), features=[view], estimator="x:Y")
 """
@@ -164,7 +168,7 @@ EFFECTIVE = """
 @pytest.mark.parametrize(("view", "label"), [("now", "y"), ("prices", "price"), ("prices", "both"), ("now", "both")])
 def test_an_effective_source_may_not_feed_a_model_whose_label_it_supplies(load: Load, view: str, label: str) -> None:
     with pytest.raises(
-        DefinitionError, match=rf"model 'm' \(.*a\.py:9\): its view 'v' reads '{view}', which is effective"
+        DefinitionError, match=rf"model 'm' \(.*a\.py:10\): its view 'v' reads '{view}', which is effective"
     ):
         load(a=EFFECTIVE.format(view=view, label=label))
 

@@ -43,7 +43,7 @@ ALLOWED = [
     "select * from trips t asof left join prices p on t.ts >= p.valid_from and p.kind = 'x'",
     "select * from trips asof join prices using (zone, valid_from)",
     "select * from trips t asof join trips b on t.zone = b.zone and t.ts > b.ts",
-    "select case when x > 1 then 'a' else 'b' end as c, list_sum(l) as s, list_transform(l, e -> e + 1) as m from trips",
+    "select case when x > 1 then 'a' else 'b' end as c, list_sum(l) as s, list_transform(l, e -> e + 1) from trips",
     "select age(a, b) as c, greatest(a, b) as g, a ~ 'x' as r, -- now()\n 'now()' as n from trips",
     'select "first", last from trips',
 ]
@@ -118,7 +118,7 @@ REFUSED = {
     "select x from trips join zones z on z.zone = random()": "gives another value each time",
     "select x from trips natural join zones": "NATURAL JOIN zones: say what the rows have in common",
     "select x from trips positional join zones": "POSITIONAL JOIN zones: say what the rows have in common",
-    "select x from trips right join zones using (zone)": "RIGHT JOIN zones makes rows that no row of FROM stands behind",
+    "select x from trips right join zones using (zone)": "RIGHT JOIN zones makes rows that no row",
     "select x from trips full join zones using (zone)": "FULL JOIN zones makes rows that no row",
     "select x from trips t join zones T using (zone)": "two inputs are called 't'",
     "select x from trips t join prices p on t.zone = p.zone":
@@ -132,9 +132,11 @@ REFUSED = {
         "its inequality is on 'seen', and the timestamp of 'prices' is 'valid_from'",
     "select x from trips t asof join prices p on t.zone = p.zone and t.ts <= p.valid_from":
         "the joined source's own column stands on the smaller side",
-    "select x from trips t asof join prices p on t.zone = p.zone and ts >= valid_from": "with an alias before every column",
+    "select x from trips t asof join prices p on t.zone = p.zone and ts >= valid_from":
+        "with an alias before every column",
     "select x from trips t asof join prices p on t.zone = p.zone": "got 0 inequalities",
-    "select x from trips t asof join prices p on t.zone <> p.zone and t.ts >= p.valid_from": "equalities and one inequality",
+    "select x from trips t asof join prices p on t.zone <> p.zone and t.ts >= p.valid_from":
+        "equalities and one inequality",
     "select x from trips t asof join prices p on t.ts >= p.valid_from or t.x = p.x": "equalities and one inequality",
     "select x from trips t asof join prices using (valid_from, zone)": "its inequality is on 'zone'",
     "select x from trips t asof join rates r on t.zone = r.zone and t.ts >= r.valid_from":
@@ -179,7 +181,7 @@ def test_lineage_goes_through_queries_and_refuses_circles() -> None:
     others["a"] = query("select * from b", "a")
     with pytest.raises(DefinitionError, match=r"source 'a' \(.*: its query reads itself: b → a → b"):
         lineage(b, others)
-    with pytest.raises(DefinitionError, match="source 'a' .* its query reads itself: b → a → b"):
+    with pytest.raises(DefinitionError, match=r"source 'a' .* its query reads itself: b → a → b"):
         check_row_local(query("select * from b", "c"), others)
 
 

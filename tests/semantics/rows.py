@@ -20,7 +20,7 @@ Rows = Mapping[str, list[Row]]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TICK, HALF_HOUR = timedelta(microseconds=1), timedelta(minutes=30)
-USERS = 250
+USERS = 120
 VALUES: dict[str, list[Any]] = {
     "i": [None, -3, 0, 1, 1, 2, 7, 2**40, -(2**40) + 1],
     "f": [None, math.nan, -0.0, 0.0, 0.1, 0.1, 2.5, -1e-3, 1e15, math.inf, -math.inf],
@@ -139,10 +139,7 @@ def write(root: Path, rows: Rows) -> None:
     (root / "data").mkdir(exist_ok=True)
     for name, found in rows.items():
         time = NAIVE if name in ZONED else INSTANT
-        columns = {
-            column: pa.array([row[column] for row in found], TYPES.get(column, time))
-            for column in found[0]
-        }
+        columns = {column: pa.array([row[column] for row in found], TYPES.get(column, time)) for column in found[0]}
         pq.write_table(pa.table(columns), root / "data" / f"{name}.parquet", row_group_size=97)
 
 

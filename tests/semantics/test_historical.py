@@ -36,20 +36,24 @@ ZONES: Mapping[str, tuple[str, Sequence[datetime]]] = {
 }
 Time = Callable[[random.Random], datetime]
 
+
 def asked(r: random.Random, keys: list[tuple[Any, ...]], time: Time) -> list[tuple[tuple[Any, ...], datetime | None]]:
     """Entities and moments: known and unknown ones, nulls, and some of them twice."""
     found = [(r.choice(keys), r.choice([None, *[time(r)] * 40])) for _ in range(SPINE)]
     return found + r.sample(found, SPINE // 5)
+
 
 def all_keys(view: FeatureView) -> list[tuple[Any, ...]]:
     if len(view.entity.key) == 2:
         return [*PAIRS, ("1", ""), ("12", "23"), (None, None)]
     return [*((k,) for k in range(USERS)), *((k % 60,) for k in range(USERS)), (-1,), (10**12,), *[(None,)] * 5]
 
+
 def spine(view: FeatureView, rows: Sequence[tuple[tuple[Any, ...], datetime | None]], kind: pa.DataType) -> pa.Table:
     key_type = pa.int64() if len(view.entity.key) == 1 else pa.string()
     columns = {k: pa.array([key[n] for key, _ in rows], key_type) for n, k in enumerate(view.entity.key)}
     return pa.table(columns | {"ts": pa.array([t for _, t in rows], kind), "row": pa.array(range(len(rows)))})
+
 
 def differences(
     view: FeatureView, truth: Oracle, rows: Sequence[tuple[tuple[Any, ...], int | None]], found: pa.Table
@@ -63,6 +67,7 @@ def differences(
                 wrong.append(f"{view.name}.{name} of {key} at {t}: {columns[name][n]!r}, not {right!r}")
     return wrong
 
+
 def compare(project: Project, view: FeatureView, truth: Oracle, r: random.Random) -> list[str]:
     zone, days = ZONES.get(view.source.name, (None, ()))
     rows = asked(r, all_keys(view), (lambda r: local_time(r, days)) if zone else any_time)
@@ -72,6 +77,7 @@ def compare(project: Project, view: FeatureView, truth: Oracle, r: random.Random
     assert found.column_names == [*table.column_names, *(f"{view.name}__{f.name}" for f in view.features)]
     moments = [(key, None if t is None else micros(to_utc(t, zone))) for key, t in rows]
     return differences(view, truth, moments, found)
+
 
 @pytest.mark.parametrize("seed", range(3))
 def test_every_view_gives_what_the_oracle_says(seed: int, open_world: Opener) -> None:
@@ -86,5 +92,6 @@ def test_every_view_gives_what_the_oracle_says(seed: int, open_world: Opener) ->
     for view in declared.views.values():
         wrong += compare(project, view, oracle(view, declared.sources, rows), r)
     assert not wrong, f"{len(wrong)} values, such as\n" + "\n".join(wrong[:20])
+
 
 __all__ = ["UTC"]

@@ -1,7 +1,6 @@
 """What is known of a zone and of a route at any moment."""
 
 import headway as hw
-
 from trips.ratios import ratio
 from trips.sources import trips
 
@@ -35,7 +34,9 @@ route_history = hw.FeatureView(
         "trips_28d": hw.count(window="28d"),
         "duration_avg": hw.mean("duration_s", window=["28d", "366d"]),
         "last_duration": hw.last("duration_s"),
-        "distance_avg_366d": hw.mean("case when trip_distance between 0.05 and 100 then trip_distance end", window="366d"),
+        "distance_avg_366d": hw.mean(
+            "case when trip_distance between 0.05 and 100 then trip_distance end", window="366d"
+        ),
         "fare_per_mile": "fare_amount / nullif(trip_distance, 0)",
     },
     owner="mobility",

@@ -1,7 +1,6 @@
 """The model, and its nightly predictions."""
 
 import headway as hw
-
 from trips.features import at_request, route_history, zone_traffic
 from trips.sources import trips
 

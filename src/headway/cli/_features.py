@@ -89,7 +89,9 @@ def get(
 @app.command()
 def materialize(
     views: Views = None,
-    until: Annotated[str | None, typer.Option(help="An instant in ISO with offset, in place of the clock's now.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="An instant in ISO with offset, in place of the clock's now.")
+    ] = None,
     full: Annotated[bool, typer.Option(help="Write every entity, not only those that changed.")] = False,
     version: Annotated[str | None, typer.Option(help="MODEL@VERSION: what that version was trained with.")] = None,
     project: Dir = ".",
@@ -136,10 +138,7 @@ def verify(
     else:
         print_table(
             ["view", "as of", "entities", "values", "differences", "late"],
-            [
-                (r.view, moment(r.as_of), r.entities, r.values, r.differences or 0, f"{r.late:.2%}")
-                for r in results
-            ],
+            [(r.view, moment(r.as_of), r.entities, r.values, r.differences or 0, f"{r.late:.2%}") for r in results],
             "nothing is online yet; `headway run` materializes",
         )
         for result in results:

@@ -72,6 +72,7 @@ def show(
         live = opened.models.champion(model)
         record = opened.models.version(model, version) if version else live or (versions[-1] if versions else None)
         log = opened.models.log(model)
+        run = opened.models.mlflow_run(record) if record else None
     if json:
         print_json({"version": record, "live": live.version if live else None, "log": log})
         return
@@ -87,7 +88,7 @@ def show(
         ("data", ", ".join(f"{t}@{v}" for t, v in record.data.items())),
         ("training set", record.data_digest),
         ("environment", record.environment[:16]),
-        ("mlflow run", record.run_id or opened.models.mlflow_run(record) or "not projected yet"),
+        ("mlflow run", run or "not projected yet"),
     ):
         print(f"  {what:<14} {value}")
     _print_figures(record)
@@ -116,15 +117,28 @@ def compare(model: str, a: int, b: int, project: Dir = ".", env: Env = None, jso
         return
     print_table(
         ["metric", "segment", f"@{a}", f"@{b}", "change"],
-        [(m.metric, m.segment or "overall", m.before, m.after, m.change) for m in found.metrics],
+        [(m.metric, m.segment or "overall", m.a, m.b, _change(m.a, m.b)) for m in found.metrics],
         "no figures to compare",
     )
     print()
     print_table(
         ["what", "name", f"@{a}", f"@{b}"],
-        [(c.what, c.name, c.before, c.after) for c in found.changes],
+        [
+            (what, c.name, c.a, c.b)
+            for what, changes in (
+                ("parameter", found.params),
+                ("feature", found.features),
+                ("data", found.data),
+                ("fact", found.facts),
+            )
+            for c in changes
+        ],
         "nothing else differs",
     )
+
+
+def _change(a: float | None, b: float | None) -> str:
+    return "-" if a is None or b is None or a == 0 else f"{(b - a) / abs(a):+.2%}"
 
 
 @app.command()

@@ -98,10 +98,7 @@ def check(sources: Targets = None, project: Dir = ".", env: Env = None, json: Js
     else:
         print_table(
             ["source", "check", "rows", "failed", "", "detail"],
-            [
-                (r.source, r.check, r.rows, r.failed, "ok" if r.passed else r.on_fail, r.detail)
-                for r in results
-            ],
+            [(r.source, r.check, r.rows, r.failed, "ok" if r.passed else r.on_fail, r.detail) for r in results],
             "no source has checks; give one checks=[hw.not_null(...)]",
         )
     raise_for(results)

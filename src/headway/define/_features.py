@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -10,7 +9,7 @@ from typing import Any, Literal
 from headway.define._base import Declaration, strings
 from headway.define._duration import microseconds
 from headway.define._source import Source
-from headway.errors import DefinitionError, NotFoundError
+from headway.errors import DefinitionError, NotFoundError, UsageError
 
 AggregateKind = Literal["count", "sum", "mean", "min", "max", "std", "quantile", "nunique", "first", "last"]
 
@@ -218,9 +217,9 @@ class FeatureView(Declaration):
     def _check_times(self) -> None:
         for what in ("refresh", "lag", "ttl"):
             text = getattr(self, what)
-            if text is not None and microseconds(text, f"{self.kind} {self.name!r} ({self.place}): {what}") == 0:
-                if what != "lag":
-                    raise self.refuse(f"{what} is longer than nothing, got {text!r}")
+            length = None if text is None else microseconds(text, f"{self.kind} {self.name!r} ({self.place}): {what}")
+            if length == 0 and what != "lag":
+                raise self.refuse(f"{what} is longer than nothing, got {text!r}")
         if self.source.timeless and any(f.window for f in self.features):
             raise self.refuse(f"source {self.source.name!r} has no timestamp, so its features cannot have a window")
 
@@ -266,7 +265,7 @@ class ViewSelection:
         return tuple(f"{self.prefix}__{name}" for name in self.features)
 
 
-def as_selections(what: Any, refuse: builtins.type[DefinitionError] = DefinitionError) -> list[ViewSelection]:
+def as_selections(what: Any) -> list[ViewSelection]:
     """One view, selection, or a list of them, as selections."""
     items = what if isinstance(what, list | tuple) else [what]
     found = []
@@ -276,5 +275,5 @@ def as_selections(what: Any, refuse: builtins.type[DefinitionError] = Definition
         elif isinstance(item, ViewSelection):
             found.append(item)
         else:
-            raise refuse(f"expected a feature view, got {item!r}")
+            raise UsageError(f"expected a feature view, got {item!r}")
     return found

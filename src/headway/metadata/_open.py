@@ -12,6 +12,7 @@ from headway.metadata._projections import Projections
 from headway.metadata._schema import ensure_schema
 from headway.metadata._stages import Stages
 from headway.metadata._versions import Versions
+from headway.plugins import maturity
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Metadata:
         self.close()
 
 
+@maturity("stable")
 def open_metadata(url: str, project: str, env: str) -> Metadata:
     """Open the metadata at ``url`` (``sqlite:///path``, made if missing, or ``postgresql://…``), migrated if need be.
 

@@ -80,9 +80,9 @@ def unequal(feature: FeaturePlan, a: pa.Array, b: pa.Array) -> np.ndarray:
         with np.errstate(invalid="ignore"):
             close = np.abs(x - y) <= TOLERANCE * np.maximum(np.abs(x), np.abs(y))
         near = (x == y) | (np.isnan(x) & np.isnan(y)) | (close & np.isfinite(x) & np.isfinite(y))
-        return either | (both & ~near)
+        return np.asarray(either | (both & ~near))
     same = np.fromiter((x == y for x, y in zip(a.to_pylist(), b.to_pylist(), strict=True)), bool, len(a))
-    return either | (both & ~same)
+    return np.asarray(either | (both & ~same))
 
 
 def late_share(plan: ViewPlan, refreshes: Sequence[tuple[int, int]], now: int) -> float:

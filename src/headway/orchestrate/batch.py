@@ -96,7 +96,9 @@ def predict_file(
 def predict_batch(parts: Parts, models: ModelStage, batch: BatchPrediction) -> tuple[int, int]:
     """Score the current rows of a source into a lake table; returns the rows and the version."""
     if not batch.output.startswith("lake:"):
-        raise UsageError(f"batch prediction {batch.name!r} ({batch.place}): output reads 'lake:table', got {batch.output!r}")
+        raise UsageError(
+            f"batch prediction {batch.name!r} ({batch.place}): output reads 'lake:table', got {batch.output!r}"
+        )
     scorer = Scorer(parts, version_for(models, batch.model.name, None))
     scored = _scored(parts, scorer, batch)
     first = next(scored)
@@ -111,7 +113,10 @@ def predict_batch(parts: Parts, models: ModelStage, batch: BatchPrediction) -> t
 
     reader = pa.RecordBatchReader.from_batches(first.schema, batches())
     parts.lake.write(
-        batch.output.removeprefix("lake:"), reader, "overwrite", {"model": f"{batch.model.name}@{scorer.record.version}"}
+        batch.output.removeprefix("lake:"),
+        reader,
+        "overwrite",
+        {"model": f"{batch.model.name}@{scorer.record.version}"},
     )
     return total, scorer.record.version
 
@@ -123,5 +128,3 @@ def _scored(parts: Parts, scorer: Scorer, batch: BatchPrediction) -> Iterator[pa
     for start in range(0, max(rows.num_rows, 1), ROWS):
         parts.progress(f"predict {batch.name}", start, rows.num_rows)
         yield scorer.score(rows.slice(start, ROWS))
-
-

@@ -97,7 +97,9 @@ def models(parts: Parts, names: Sequence[str]) -> list[dict[str, Any]]:
             version = answering.get(segment)
             record = versions.get(version) if version is not None else None
             line = next((d for d in reversed(log) if d.version == version and d.segment == segment), None)
-            figures = record.segment_metrics.get(segment, {}) if record and segment else record.metrics if record else {}
+            figures = (
+                record.segment_metrics.get(segment, {}) if record and segment else record.metrics if record else {}
+            )
             rows.append(
                 {
                     "model": name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 import shutil
@@ -163,7 +164,9 @@ def _files(settings: Settings, declarations: Declarations) -> Iterator[Finding]:
             continue
         files = sorted(settings.root.glob(path)) if not Path(path).is_absolute() else _absolute(path)
         if not files:
-            yield Finding("source", False, f"{source.name}: no file matches {path}", f"put files there, or mend {source.place}")
+            yield Finding(
+                "source", False, f"{source.name}: no file matches {path}", f"put files there, or mend {source.place}"
+            )
             continue
         unreadable = [f for f in files if not _readable(f)]
         if unreadable:
@@ -174,9 +177,7 @@ def _files(settings: Settings, declarations: Declarations) -> Iterator[Finding]:
 
 
 def _absolute(pattern: str) -> list[Path]:
-    import glob
-
-    return [Path(f) for f in sorted(glob.glob(pattern, recursive=True))]
+    return [Path(f) for f in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 - Path.glob takes no absolute one
 
 
 def _readable(file: Path) -> bool:

@@ -55,7 +55,7 @@ class FeatureStage:
     def selections(self, views: Views) -> list[ViewSelection]:
         """Views by name or by object, as selections."""
         items = [views] if isinstance(views, str | FeatureView | ViewSelection) else list(views)
-        return as_selections([self.view(i) if isinstance(i, str) else i for i in items], UsageError)
+        return as_selections([self.view(i) if isinstance(i, str) else i for i in items])
 
     def view(self, name: str) -> FeatureView:
         """A view of the project by name."""
@@ -199,7 +199,6 @@ class OnlineStage:
             return read_table(OnlineReader(store), uses, table, self._parts.clock.now())
         finally:
             store.close()
-
 
     def read_text(self, view: str, keys: Mapping[str, Sequence[str]]) -> pa.Table:
         """``read`` for keys given as text, as on a command line."""

@@ -14,7 +14,7 @@ from headway.orchestrate import catalog
 from headway.orchestrate._parts import Parts
 from headway.orchestrate.features import FeatureStage
 from headway.orchestrate.training import train_version
-from headway.registry import Comparison, project_to_mlflow, projection_due
+from headway.registry import Comparison, project_to_mlflow, projection_due, tracking_key
 
 
 class ModelStage:
@@ -93,7 +93,9 @@ class ModelStage:
         self.versions(name)
         return self._parts.registry.rollback(name, segment, by=by or user(), why=why, ready=self.not_ready)
 
-    def release(self, name: str, segment: str | None = None, *, why: str = "", by: str | None = None) -> Deployment | None:
+    def release(
+        self, name: str, segment: str | None = None, *, why: str = "", by: str | None = None
+    ) -> Deployment | None:
         """Allow automatic promotion again after a rollback."""
         self.versions(name)
         return self._parts.registry.release(name, segment, by=by or user(), why=why)
@@ -110,6 +112,12 @@ class ModelStage:
             return ()
         self._parts.progress("mlflow", 0, 0)
         return project_to_mlflow(metadata, settings.artifacts_dir, settings.tracking_url, due).warnings
+
+    def mlflow_run(self, record: VersionRecord) -> str | None:
+        """The MLflow run of a version; None if MLflow has not been told of it."""
+        tracking = tracking_key(self._parts.settings.tracking_url)
+        told = self._parts.metadata.projections.list(tracking, record.model).get(record.version)
+        return told.run_id if told else None
 
     def not_ready(self, record: VersionRecord) -> str | None:
         """Why a version would not find its features online, with the command that mends it; None if it would."""

@@ -99,10 +99,8 @@ def plan(parts: Parts, features: FeatureStage, names: Iterable[str] = ()) -> lis
             changed.add(name)
         if source.checks:
             items.append(check_item(parts, source, name in changed))
-    for name in targets.models:
-        items.append(train_item(parts, parts.declarations.models[name], changed))
-    for name in targets.views:
-        items.append(materialize_item(parts, features, name, changed))
+    items += [train_item(parts, parts.declarations.models[name], changed) for name in targets.models]
+    items += [materialize_item(parts, features, name, changed) for name in targets.views]
     return items
 
 
@@ -147,7 +145,9 @@ def train_item(parts: Parts, model: Model, changed: set[str]) -> Item:
     versions = parts.metadata.versions.list(model.name)
     version = next((v.version for v in versions if v.digest == wanted), None)
     if version is None:
-        return Item("train", model.name, True, "declaration, code or libraries changed" if versions else "no version yet")
+        return Item(
+            "train", model.name, True, "declaration, code or libraries changed" if versions else "no version yet"
+        )
     if parts.metadata.stages.find("gate", model.name, wanted) is None:
         return Item("train", model.name, True, f"version {version} has not been judged")
     return Item("train", model.name, False, f"version {version} has these very inputs")

@@ -224,7 +224,9 @@ def _told(result: IngestResult) -> str:
 def checks_in_words(results: Iterable[CheckResult]) -> str:
     """The results of a source's checks in one line."""
     results = list(results)
-    failed = [f"{r.check}: {r.failed} rows {'set aside' if r.on_fail == 'quarantine' else 'warned of'}" for r in results if r.failed]
+    failed = [
+        f"{r.check}: {r.failed} rows {'set aside' if r.on_fail == 'quarantine' else 'warned of'}"
+        for r in results
+        if r.failed
+    ]
     return f"{len(results)} checks, {'; '.join(failed) if failed else 'all passed'}"
-
-

@@ -16,7 +16,7 @@ from headway.define import GREATER_IS_BETTER, Model
 from headway.define._bundle import BundleLoader, write_bundle
 from headway.define._code import reach_digest
 from headway.define._duration import microseconds
-from headway.define.records import GateResult, TrainingSet, VersionRecord
+from headway.define.records import GateResult, VersionRecord
 from headway.errors import HeadwayError
 from headway.metadata import standing
 from headway.orchestrate._digest import digest
@@ -107,9 +107,9 @@ def train_version(parts: Parts, model: Model) -> tuple[VersionRecord, GateResult
     wanted = training_digest(parts, model)
     existing = parts.metadata.versions.by_digest(model.name, wanted)
     if existing is not None:
-        gate = parts.metadata.stages.find("gate", model.name, wanted)
-        if gate is not None:
-            return existing, msgspec.convert(gate.output, GateResult), False
+        judged = parts.metadata.stages.find("gate", model.name, wanted)
+        if judged is not None:
+            return existing, msgspec.convert(judged.output, GateResult), False
     data, rows, plan = training_set(parts, model, training_moment(parts, model))
     staging = parts.settings.artifacts_dir / ".staging" / f"{model.name}-{wanted}-{os.getpid()}"
     _sweep(staging.parent, f"{model.name}-")
@@ -153,7 +153,7 @@ def train_version(parts: Parts, model: Model) -> tuple[VersionRecord, GateResult
     )
     record = existing or parts.registry.register(staging, draft)
     shutil.rmtree(staging, ignore_errors=True)
-    gate = judge(parts, model, record, data, rows, trained.test)
+    gate = judge(parts, model, record, rows, trained.test)
     parts.metadata.stages.put("gate", model.name, wanted, gate, parts.clock.now())
     return record, gate, True
 
@@ -164,9 +164,7 @@ def _sweep(folder: Path, prefix: str) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def judge(
-    parts: Parts, model: Model, record: VersionRecord, data: TrainingSet, rows: LabelRows, test: np.ndarray
-) -> GateResult:
+def judge(parts: Parts, model: Model, record: VersionRecord, rows: LabelRows, test: np.ndarray) -> GateResult:
     """The gate: the candidate's twin beside the champion's, and the best one's, on the same rows."""
     gate = model.gate
     if gate is None:
@@ -175,7 +173,7 @@ def judge(
     best = _best_holder(parts, model, gate.metric)
     figures: dict[int, float | None] = {}
     for rival in {r.version: r for r in (champion, best) if r is not None and r.version != record.version}.values():
-        found = twin_figures(parts, rival, record, model, data, rows, test)
+        found = twin_figures(parts, rival, record, model, rows, test)
         if isinstance(found, str):
             return GateResult(False, found, gate.metric, record.metrics.get(gate.metric), None, rival.version)
         figures[rival.version] = found.get(gate.metric)
@@ -215,7 +213,6 @@ def twin_figures(
     rival: VersionRecord,
     candidate: VersionRecord,
     model: Model,
-    data: TrainingSet,
     rows: LabelRows,
     test: np.ndarray,
 ) -> Mapping[str, float] | str:

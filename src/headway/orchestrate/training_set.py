@@ -216,7 +216,9 @@ def training_set(parts: Parts, model: Model, now: int) -> tuple[TrainingSet, Lab
     table = pa.table({name: _arrow(columns[name]) for name in wanted})
     specs = tuple(ColumnSpec(name, str(table.schema.field(name).type)) for name in wanted)
     segment = column(rows.table, model.segment).cast(pa.string()) if model.segment else None
-    group = column(rows.table, model.split.group) if isinstance(model.split, RandomSplit) and model.split.group else None
+    group = (
+        column(rows.table, model.split.group) if isinstance(model.split, RandomSplit) and model.split.group else None
+    )
     whole = table.append_column("__label", rows.label).append_column("__event", timestamps(rows.event))
     whole = whole.append_column("__known", timestamps(rows.known))
     return (

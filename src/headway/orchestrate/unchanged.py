@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headway.clock import WallClock, parse_clock
-from headway.data.sources._digest import content_digest
+from headway.data.sources import content_digest
 from headway.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class LastRun:
     def remember(self, begun: str, parts: Parts, refused: str) -> None:
         """Note how a run ended, unless code or files changed under it."""
         patterns = sorted(
-            str(parts.settings.root / path) if not os.path.isabs(path) else path
+            str(parts.settings.root / path)  # an absolute path stays as it is
             for source in parts.declarations.sources.values()
             if (path := parts.settings.sources.get(source.name, {}).get("path") or source.path)
         )
@@ -85,9 +86,7 @@ class LastRun:
         return all(path.exists() for setting, path in own.items() if setting is None)
 
     def _inputs(self, patterns: Iterable[str]) -> str:
-        import glob
-
-        files = sorted({Path(f) for pattern in patterns for f in glob.glob(pattern, recursive=True)})
+        files = sorted({Path(f) for pattern in patterns for f in glob.glob(pattern, recursive=True)})  # noqa: PTH207
         return content_digest(files, self._settings.home / "digests.json")
 
     def _code(self) -> str:

@@ -2,7 +2,7 @@
 
 from headway.registry._compare import Change, Comparison, MetricChange, comparison
 from headway.registry._gate import best_held, decide
-from headway.registry._mlflow import ProjectionResult, project_to_mlflow, projection_due
+from headway.registry._mlflow import ProjectionResult, project_to_mlflow, projection_due, tracking_key
 from headway.registry._registry import Registry
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "decide",
     "project_to_mlflow",
     "projection_due",
+    "tracking_key",
 ]

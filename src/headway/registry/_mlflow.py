@@ -82,7 +82,7 @@ def projection_due(metadata: Metadata, tracking: str) -> tuple[str, ...]:
     file = _sqlite_file(tracking)
     if file is not None and not file.exists():
         return models
-    key = _key(tracking)
+    key = tracking_key(tracking)
     logs = metadata.projections.logs(key)
     return tuple(m for m in models if logs.get(m) != metadata.deployments.last_id(m) or _untold(metadata, key, m))
 
@@ -247,7 +247,7 @@ def _open(metadata: Metadata, artifacts: Path, tracking: str) -> _Projector:
         _create(file)
     client = MlflowClient(tracking_uri=tracking, registry_uri=tracking)
     experiment = _experiment(client, f"{metadata.project}/{metadata.env}", artifacts, tracking)
-    return _Projector(metadata, artifacts, _key(tracking), client, experiment)
+    return _Projector(metadata, artifacts, tracking_key(tracking), client, experiment)
 
 
 def _create(file: Path) -> None:
@@ -351,7 +351,7 @@ def _sqlite_file(tracking: str) -> Path | None:
     return Path(tracking.removeprefix("sqlite:///")) if tracking.startswith("sqlite:///") else None
 
 
-def _key(tracking: str) -> str:
+def tracking_key(tracking: str) -> str:
     return hashlib.sha256(tracking.encode()).hexdigest()[:32]
 
 

@@ -259,7 +259,8 @@ class Registry:
             self.verify_files(record)
         except ArtifactError as error:
             raise RollbackRefused(
-                f"{name} cannot answer: {error}; `headway reproduce {name}` trains it again from what was recorded"
+                f"{name} cannot answer: {error};"
+                f" put the file back, or `headway models promote {record.model} VERSION` another one"
             ) from error
         reason = ready(record) if ready is not None else None
         if reason:

@@ -143,7 +143,6 @@ class _BoundUse:
         plans = {f.name: f for f in use.plan.features}
         chosen = [(f"{use.prefix}__{name}", i, plans[name]) for i, name in enumerate(use.features)]
         self._names = tuple(name for name, _, _ in chosen)
-        self._numbers = tuple((name, i) for name, i, f in chosen if is_number(f))
         self._others = tuple((name, column_reader(f, i)) for name, i, f in chosen if not is_number(f))
         self.fields = {name: input_field(name, f.type) for name, _, f in chosen}
 
@@ -152,20 +151,20 @@ class _BoundUse:
 
     def add(self, found: Found, columns: dict[str, np.ndarray], answer: Answer) -> None:
         """Put the values into ``columns``, and into ``answer`` what they are worth."""
-        values = found.floats()
-        for name, i in self._numbers:
-            columns[name] = values[:, i]
+        # Columns of what is no number come out as NaN first, and are then read.
+        columns.update(zip(self._names, found.floats().T, strict=True))
         for name, read in self._others:
             columns[name] = read(found)
         answer.as_of[self._prefix] = earliest(found.as_of)
         state = found.state
-        if state.any():
+        codes = state.tobytes()
+        if codes.count(0) < len(codes):
             for i in np.flatnonzero(state.any(axis=0)).tolist():
                 answer.states[self._names[i]] = [STATES[code] for code in state[:, i].tolist()]
             counted = np.bincount(state.ravel(), minlength=len(STATES)).tolist()
             answer.counts += [(self._view, s, n) for s, n in zip(STATES, counted, strict=True) if n]
         else:
-            answer.counts.append((self._view, "ok", state.size))
+            answer.counts.append((self._view, "ok", len(codes)))
 
 
 def encode_keys(bound: BoundView, keys: Mapping[str, list[Any]]) -> Sequence[bytes | None]:
@@ -175,7 +174,10 @@ def encode_keys(bound: BoundView, keys: Mapping[str, list[Any]]) -> Sequence[byt
     objects imports pandas.
     """
     rows = len(next(iter(keys.values()), ()))
-    if rows <= _KEYS and not any(None in values for values in keys.values()):
+    for values in keys.values():
+        if None in values or rows > _KEYS:
+            break
+    else:
         return bound.encode(keys)
     whole = [i for i, row in enumerate(zip(*keys.values(), strict=True)) if None not in row]
     encoded: list[bytes | None] = [None] * rows

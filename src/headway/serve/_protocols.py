@@ -15,7 +15,7 @@ from headway.define.records import VersionRecord, ViewPlan
 class Found(Protocol):
     """Features of some entities, in the order asked: ``headway.data.online.OnlineColumns``.
 
-    ``state`` is an integer [rows, features], an index into the words of ``records.State``; 0 is ok.
+    ``state`` is uint8 [rows, features], an index into the words of ``records.State``; 0 is ok.
     """
 
     as_of: np.ndarray  # int64 [rows]; BEGINNING where no refresh has been

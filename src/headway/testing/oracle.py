@@ -21,7 +21,15 @@ from headway.define import Feature, FeatureView, Source
 Row = Mapping[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
-_LENGTHS = {"us": 1, "ms": 10**3, "s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86400 * 10**6, "w": 604800 * 10**6}
+_LENGTHS = {
+    "us": 1,
+    "ms": 10**3,
+    "s": 10**6,
+    "m": 60 * 10**6,
+    "h": 3600 * 10**6,
+    "d": 86400 * 10**6,
+    "w": 604800 * 10**6,
+}
 
 
 class Derived(NamedTuple):
@@ -201,7 +209,9 @@ class Oracle:
         if self.view.ttl is None or None in key:
             return set()
         oldest, seen = now - length(self.view.ttl), self.visible(key, r)
-        latest = {f.name: _latest(f, seen) for f in self.view.features if f.kind in ("row", "last", "first") and not f.window}
+        latest = {
+            f.name: _latest(f, seen) for f in self.view.features if f.kind in ("row", "last", "first") and not f.window
+        }
         return {name for name, fact in latest.items() if fact and fact.event is not None and fact.event < oldest}
 
 

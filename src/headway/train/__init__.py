@@ -6,11 +6,11 @@ import os
 # times slower than one. Read when the OpenMP library is loaded, so it is set before any estimator is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from headway.train._encode import columns_of  # noqa: E402
-from headway.train._evaluate import Figures, evaluate_twin, evaluate_version  # noqa: E402
-from headway.train._train import Trained, train  # noqa: E402
-from headway.train.capture import Captured, capture, write_capture  # noqa: E402
-from headway.train.predictor import Predictor  # noqa: E402
+from headway.train._encode import columns_of
+from headway.train._evaluate import Figures, evaluate_twin, evaluate_version
+from headway.train._train import Trained, train
+from headway.train.capture import Captured, capture, write_capture
+from headway.train.predictor import Predictor
 
 __all__ = [
     "Captured",

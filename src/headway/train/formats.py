@@ -89,7 +89,7 @@ def save(estimator: Any, stem: Path, *, allow_pickle: bool = False) -> tuple[Pat
     return _written(stem, ".pkl", _pickle_bytes(estimator)), "pickle"
 
 
-def load(path: Path, format: str, *, allow_pickle: bool = False) -> Any:  # noqa: A002
+def load(path: Path, format: str, *, allow_pickle: bool = False) -> Any:
     """The object in a file: a ``TextModel``, an ``xgboost.Booster``, or the estimator itself.
 
     Errors: ``ArtifactError`` if the file is missing, broken, or holds what is not allowed; ``MissingExtra``.

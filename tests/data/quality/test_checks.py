@@ -247,7 +247,7 @@ def test_a_check_that_does_not_fit_names_itself_and_its_place(
 
 
 def test_freshness_needs_a_timestamp(bench: Bench) -> None:
-    with pytest.raises(BindingError, match="source 'rows', check freshness.* has no timestamp"):
+    with pytest.raises(BindingError, match=r"source 'rows', check freshness.* has no timestamp"):
         bench.run(hw.freshness("1h"), timestamp=None)
 
 

@@ -28,7 +28,12 @@ def every(*windows: str | None) -> dict[str, str | hw.Aggregate]:
 
 def few(*windows: str | None) -> dict[str, str | hw.Aggregate]:
     """One aggregate of each kind."""
-    found: dict[str, str | hw.Aggregate] = {"row_i": "i", "row_s": "s", "last_f": hw.last("f"), "first_s": hw.first("s")}
+    found: dict[str, str | hw.Aggregate] = {
+        "row_i": "i",
+        "row_s": "s",
+        "last_f": hw.last("f"),
+        "first_s": hw.first("s"),
+    }
     for n, window in enumerate(windows):
         found |= {
             f"count{n}": hw.count(window=window),
@@ -80,7 +85,9 @@ priced = hw.Source(
 views = [
     hw.FeatureView("past", source=plain, entity=user, features=every(None), ttl="9h"),
     hw.FeatureView("exact", source=plain, entity=user, features=every("1h", "7h")),
-    hw.FeatureView("grid", source=plain, entity=user, features=few("2h", "1d", None), refresh="3h", lag="40m", ttl="5h"),
+    hw.FeatureView(
+        "grid", source=plain, entity=user, features=few("2h", "1d", None), refresh="3h", lag="40m", ttl="5h"
+    ),
     hw.FeatureView("odd", source=plain, entity=user, features=few("90m"), refresh="7h"),
     hw.FeatureView("corrected", source=versions, entity=user, features=few("6h", None), refresh="1h", ttl="4h"),
     hw.FeatureView("corrected_past", source=versions, entity=user, features=every(None), lag="1us"),

@@ -11,13 +11,13 @@ import pyarrow as pa
 from headway.data.binding._columns import duplicate, is_temporal
 from headway.data.binding._conditions import quarantined, verify
 from headway.data.binding._events import refuse_multiplied
-from headway.data.binding._relation import Relation, base_sources, relation
+from headway.data.binding._relation import Relation, relation
 from headway.data.binding._sql import EVENT, KNOWN, SEQ, UNTIL, instant, name
 from headway.data.binding._view import bind_view
 from headway.data.engine import Engine
 from headway.data.lake import Lake
 from headway.define import FeatureView, Source, ViewSelection
-from headway.define._query import check_row_local, inputs
+from headway.define._query import check_row_local, inputs, lineage
 from headway.define.records import Field, ViewPlan, ViewUse
 from headway.errors import BindingError, DataError, suggest
 
@@ -50,8 +50,8 @@ class Binder:
         return inputs(source)
 
     def base_sources(self, source: Source) -> tuple[str, ...]:
-        """The file sources behind a source; itself, if it is one."""
-        return base_sources(source, self._sources)
+        """Every source that a source is made of, directly or through others; not itself."""
+        return lineage(source, self._sources)
 
     def version(self, source: Source) -> int:
         """A number that grows whenever the data behind the source changes."""
@@ -81,8 +81,8 @@ class Binder:
         """
         columns = self.columns(view.source)
         versions = self._versions(self.tables(view.source))
-        own = {**self._sources, view.source.name: view.source}
-        bases = [own[base] for base in self.base_sources(view.source)]
+        behind = [view.source, *(self._sources[name] for name in self.base_sources(view.source))]
+        bases = [source for source in behind if source.query is None]
         found: ViewPlan = self._keep(
             ("view", view, *versions.items()),
             lambda: bind_view(view, self.relation(view.source), columns, bases, self._describe),
@@ -118,17 +118,18 @@ class Binder:
         return table
 
     def newest(self) -> int | None:
-        """The moment at which the newest row of any source became known; None if there is no such row."""
+        """The moment of the newest change of any source; None if there is none."""
         found = [self.newest_known(source) for source in self._sources.values()]
         return max((moment for moment in found if moment is not None), default=None)
 
     def newest_known(self, source: Source) -> int | None:
-        """The moment at which the newest row of a source became known; None for a timeless source, one without such
-        rows, and one that is not in the lake yet."""
+        """The moment of the newest change of a source: a row became known, or ended. None for a timeless source, one
+        without such rows, and one that is not in the lake yet."""
         made = self.relation(source)
         if not made.changes or any(self._lake.version(table) is None for table in made.tables):
             return None
-        sql = f"select epoch_us(max({name(KNOWN)})) as known from ({made.sql}) where {made.standing}"
+        moment = f"greatest({name(KNOWN)}, {name(UNTIL)})" if made.versioned else name(KNOWN)
+        sql = f"select epoch_us(max({moment})) as known from ({made.sql}) where {made.standing}"
         versions = self._versions(made.tables)
         found: int | None = self._keep(
             ("newest", source, *versions.items()), lambda: self._query(sql, made.tables).column("known")[0].as_py()

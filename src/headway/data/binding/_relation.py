@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from headway.data.binding._conditions import passing
 from headway.data.binding._sql import EVENT, KNOWN, SEQ, UNTIL, any_null, edited, name, names
 from headway.define import Source
-from headway.define._query import Input, Query, copies, inputs, read
+from headway.define._query import Input, Query, copies, read
 from headway.errors import BindingError
 
 
@@ -61,13 +61,6 @@ def relation(source: Source, sources: Mapping[str, Source], *, checked: bool = T
     if not checked:
         return made
     return Relation(passing(made.sql, source, made.versioned), made.tables, made.changes, made.versioned, made.select)
-
-
-def base_sources(source: Source, sources: Mapping[str, Source]) -> tuple[str, ...]:
-    """The file sources behind a source, the driver's first; itself, if it is one."""
-    if source.query is None:
-        return (source.name,)
-    return tuple(dict.fromkeys(b for i in inputs(source) for b in base_sources(sources[i], sources)))
 
 
 def _file(source: Source) -> Relation:

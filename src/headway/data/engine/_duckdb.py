@@ -15,10 +15,12 @@ import pyarrow as pa
 from headway.data.engine._messages import translated
 from headway.define.records import Field
 from headway.errors import BindingError, UsageError
+from headway.plugins import maturity
 
 Tables = Mapping[str, Sequence[str] | pa.Table]
 
 
+@maturity("stable")
 class Engine:
     """One embedded database that holds nothing: each call names the tables it reads, and forgets them afterwards.
 

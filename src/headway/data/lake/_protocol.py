@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import unquote, urlsplit
 
 from headway.errors import SettingsError
+from headway.plugins import maturity
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,6 +64,7 @@ class Lake(Protocol):
         """The names of all tables, sorted."""
 
 
+@maturity("stable")
 def open_lake(uri: str) -> Lake:
     """The lake at a directory (a path or a ``file://`` URI); it appears with the first write.
 

@@ -18,6 +18,7 @@ import lmdb
 
 from headway.data.online._protocol import PREFIX_BYTES, STAMP_BYTES
 from headway.errors import SettingsError, StoreBusy, StoreError, UsageError
+from headway.plugins import maturity
 
 T = TypeVar("T")
 
@@ -30,6 +31,7 @@ _NO_ROOM = 1 << 20
 _AFTER_ALL = b"\xff" * (STAMP_BYTES + 1)  # greater than any stamp
 
 
+@maturity("stable")
 def open_store(url: str, *, readonly: bool = False) -> LmdbStore:
     """The store in the directory that ``url`` names: ``lmdb:///var/lib/online``, or ``lmdb:online`` below the cwd.
 
