@@ -6,6 +6,8 @@ project's files, so a test edits them as a user would.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -16,10 +18,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+
+from headway.cli import main
 
 NOW = "2024-03-01T00:30:00Z"
 ORDERS, VISITS, SHOPS = 400, 200, 5
@@ -170,8 +176,26 @@ class Shop:
             start_new_session=True,
         )
 
+    def call(self, *arguments: str, code: int | None = 0) -> Outcome:
+        """A command in this process, for what needs no process of its own: nothing heavy is imported twice.
+
+        ``code`` is how it has to end; None: any way without a traceback.
+        """
+        out, err = io.StringIO(), io.StringIO()
+        forget_package()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.chdir(self.root):
+            with mock.patch.object(sys, "argv", ["headway", *arguments]):
+                try:
+                    main()
+                except SystemExit as left:
+                    ended = left.code if isinstance(left.code, int) else 1
+        found = Outcome(ended, out.getvalue(), err.getvalue())
+        assert "Traceback" not in found.out + found.err, found.err
+        assert code is None or found.code == code, f"{arguments} ended with {found.code}:\n{found.out}\n{found.err}"
+        return found
+
     def run(self, *arguments: str, code: int | None = 0) -> Outcome:
-        """A command in a process of its own. ``code`` is how it has to end; None: any way without a traceback."""
+        """``call`` in a process of its own."""
         ended = subprocess.run(
             self.command(*arguments), cwd=self.root, env=environment(), capture_output=True, text=True, check=False
         )
@@ -183,17 +207,22 @@ class Shop:
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL for a process and all it started."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 
 def environment() -> dict[str, str]:
     """The environment of a user who has set nothing."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("HEADWAY_")}
-    return {**kept, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "COLUMNS": "200", "PYTHONWARNINGS": "default"}
+    return {**kept, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "COLUMNS": "200", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def forget_package() -> None:
+    """Unload the project's package, as a new process would find it: its files may have changed."""
+    sys.dont_write_bytecode = True  # a file of the same size, changed within a second, would look as it was
+    for name in [n for n in sys.modules if n.partition(".")[0] == "shop"]:
+        del sys.modules[name]
 
 
 def build(root: Path) -> Shop:
@@ -241,3 +270,15 @@ def copy(shop: Shop, root: Path) -> Shop:
 def stages(items: Sequence[dict[str, Any]]) -> set[tuple[str, str]]:
     """Stage and target of what ``headway plan --json`` would run, or ``headway run --json`` did."""
     return {(i["stage"], i["target"]) for i in items if i.get("stale") or i.get("outcome") == "done"}
+
+
+_FINISHED: dict[str, Shop] = {}
+
+
+def finished(factory: pytest.TempPathFactory) -> Shop:
+    """The project after ``headway run``; made once, never to be changed."""
+    if "shop" not in _FINISHED:
+        shop = build(factory.mktemp("finished") / "shop")
+        shop.call("run")
+        _FINISHED["shop"] = shop
+    return _FINISHED["shop"]

@@ -220,3 +220,36 @@ def test_classes(world, serving, one, plan_of, task) -> None:
         assert answer["predictions"] == ([523] if task == "binary" else ["fast"])
         schema = client.get("/openapi.json")[1]["paths"]["/v1/models/trip_duration/predict"]["post"]["responses"]["200"]
         assert "fast" in json.dumps(schema)
+
+
+def test_one_row_and_many_rows_agree(world, serving, one, plan_of) -> None:
+    """A single row of a version whose features are all numbers goes a way of its own."""
+    plan = plan_of()
+    numbers = msgspec.structs.replace(plan.views[0], features=("duration_avg", "trips_1h", "open"))
+    world.promote(world.register(1, plan=plan_of(views=(numbers, *plan.views[1:]))))
+    values = {
+        "pickup_zone_id": [74, 3, 10, 999, None],
+        "dropoff_zone_id": [42, 1, 50],
+        "borough": ["Manhattan", "Brooklyn", "elsewhere", None],
+        "pickup_at": ["2024-01-05T13:00:00Z", "2024-07-05T17:00:00+01:00", "9999-12-31T23:00:00Z", None],
+        "passengers": [None, 3],
+        "shared": [True, None],
+        "miles": [None, 10**300],
+    }
+    rows = [{name: v[(i * (k + 1)) % len(v)] for k, (name, v) in enumerate(values.items())} for i in range(60)]
+    with serving() as running:
+        client = running.client()
+        status, together = client.predict(rows)
+        assert status == 200, together
+        assert len(set(together["predictions"])) > 8
+        for i, row in enumerate(rows):
+            status, alone = client.predict([row])
+            assert (status, alone["predictions"]) == (200, together["predictions"][i : i + 1]), row
+            assert alone["rows"]["segment"] == together["rows"]["segment"][i : i + 1]
+            assert alone["as_of"] == together["as_of"]
+            states = {name: of[i : i + 1] for name, of in together["state"].items() if of[i] != "ok"}
+            assert alone["state"] == states
+        assert client.predict([{**rows[0], "miles": 10**400}])[0] == 422
+        assert client.predict([{**rows[0], "pickup_at": "2024-01-05"}])[0] == 422
+        one["features"]["route_history__duration_avg"] = -1
+        assert client.predict(one)[0] == 500

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import math
 import traceback
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,7 +46,9 @@ def calendar_columns(use: CalendarUse, instants: np.ndarray) -> dict[str, np.nda
     """
     moments = instants.astype("datetime64[us]", copy=False).view(np.int64)
     if len(moments) == 1:
-        return _parts_of_one(use, moments.item(0))
+        moment = moments.item(0)
+        parts = calendar_parts(use, None if moment == _NAT else moment)
+        return {name: np.array([value]) for name, value in parts.items()}
     null = moments == _NAT
     known = np.where(null, 0, moments)
     local = known + _offsets(use.timezone, known)
@@ -124,18 +127,22 @@ _PARTS_OF_ONE: dict[str, Callable[[_LocalOne], int]] = {
 }
 
 
-def _parts_of_one(use: CalendarUse, moment: int) -> dict[str, np.ndarray]:
-    """The path of a request for one row: Python's integers are faster there than numpy's arrays."""
-    if moment == _NAT:
-        return {f"{use.column}__{part}": np.array([np.nan]) for part in use.parts}
+def calendar_parts(use: CalendarUse, moment: int | None) -> dict[str, float]:
+    """The parts of ``use`` at one moment, microseconds since 1970 in UTC; NaN at None. As ``calendar_columns``.
+
+    >>> calendar_parts(CalendarUse("pickup_at", "UTC", ("hour",)), 3_600_000_000)
+    {'pickup_at__hour': 1.0}
+    """
+    if moment is None:
+        return {f"{use.column}__{part}": math.nan for part in use.parts}
     days, clock = divmod(moment + _offset_of_one(use.timezone, moment), _DAY)
     try:
         date = dt.date.fromordinal(days + _EPOCH_ORDINAL)
     except (ValueError, OverflowError):  # beyond the year 9999: numpy still knows
         twice = calendar_columns(use, np.full(2, moment).view("datetime64[us]"))
-        return {name: values[:1] for name, values in twice.items()}
+        return {name: values.item(0) for name, values in twice.items()}
     at = _LocalOne(date, clock)
-    return {f"{use.column}__{part}": np.array([_PARTS_OF_ONE[part](at)], np.float64) for part in use.parts}
+    return {f"{use.column}__{part}": float(_PARTS_OF_ONE[part](at)) for part in use.parts}
 
 
 # A zone's offsets are found by asking zoneinfo, which does not tell its transitions, once for every day, and closing

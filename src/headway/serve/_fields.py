@@ -95,7 +95,20 @@ class InputField:
         try:
             return np.array(values, dtype=np.float64)
         except OverflowError:
-            raise Refused(422, f"field {self.name!r} takes {self.words}; a value is too large for it") from None
+            raise self._too_large() from None
+
+    def one(self, values: list[Any]) -> Any:
+        """The only one of ``values``: a float (NaN for null), a string, or microseconds since 1970."""
+        self._check(values)
+        value = values[0]
+        if self.kind == "text":
+            return value
+        if self.kind == "time":
+            return None if value is None else self._time(value, 0, 1)
+        try:
+            return _NAN if value is None else float(value)
+        except OverflowError:
+            raise self._too_large() from None
 
     @property
     def words(self) -> str:
@@ -111,6 +124,9 @@ class InputField:
             for row, value in enumerate(values):
                 if value is not None and not self.low <= value <= self.high:
                     raise self._refuse("a number outside its range", row, len(values))
+
+    def _too_large(self) -> Refused:
+        return Refused(422, f"field {self.name!r} takes {self.words}; a value is too large for it")
 
     def _refuse(self, got: str, row: int, rows: int) -> Refused:
         where = f" in row {row}" if rows > 1 else ""
@@ -137,6 +153,7 @@ class InputField:
         return found
 
 
+_NAN = float("nan")
 _NAT = np.datetime64("NaT", "us").astype(np.int64).item()
 
 

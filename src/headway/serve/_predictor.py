@@ -54,6 +54,9 @@ class LoadedVersion:
         self._keys = {entity.name: input_field(entity.name, entity.type) for entity in plan.entities}
         self._requests = {request.name: input_field(request.name, request.type) for request in plan.requests}
         self._stored = {name: item for view in self._views for name, item in view.fields.items()}
+        self._moments = tuple(r.name for r in plan.requests if r.type == "timestamp")
+        # Only numbers among the features: then one row needs no arrays, unless a function does.
+        self._plain = scoring.takes_rows and all(view.plain for view in self._views)
         self._required = tuple({**self._keys, **self._requests})
         self.known = frozenset((*self._required, *self._stored))
 
@@ -79,11 +82,17 @@ class LoadedVersion:
         """
         self._check_names(given, self.known if known is None else known)
         keys = {name: item.keys(given[name]) for name, item in self._keys.items()}
+        found = self._look_up(keys, now) if rows else ()
+        if rows == 1 and self._plain and len(given) == len(self._required):
+            one = self._predict_row(given, found)
+            if one is not None:
+                return one
         columns = {name: item.column(given[name]) for name, item in self._requests.items()}
         answer = Answer([], [])
         if not rows:
             return answer
-        self._look_up(keys, columns, answer, now)
+        for view, values in zip(self._views, found, strict=True):
+            view.add(values, columns, answer)
         if len(given) > len(self._required):
             self._override(given, columns, answer)
         self._scoring.complete(columns, rows)
@@ -108,12 +117,30 @@ class LoadedVersion:
         if missing:
             raise missing_fields(missing)
 
-    def _look_up(self, keys: Mapping[str, list[Any]], columns: dict[str, np.ndarray], answer: Answer, now: int) -> None:
+    def _look_up(self, keys: Mapping[str, list[Any]], now: int) -> Sequence[Found]:
         if not self._views:
-            return
-        asked = [(view.bound, view.encode(keys)) for view in self._views]
-        for view, found in zip(self._views, self._reader.lookup_many(asked, now), strict=True):
-            view.add(found, columns, answer)
+            return ()
+        return self._reader.lookup_many([(view.bound, view.encode(keys)) for view in self._views], now)
+
+    def _predict_row(self, given: Mapping[str, list[Any]], found: Sequence[Found]) -> Answer | None:
+        """The answer for one row whose stored values are all ok, without arrays; None if it needs the general way."""
+        answer = Answer([], [])
+        row: dict[str, Any] = {}
+        for view, values in zip(self._views, found, strict=True):
+            ok = values.ok_row
+            if ok is None:
+                return None
+            row.update(zip(view.names, ok.values, strict=True))
+            answer.as_of[view.prefix] = ok.as_of
+            answer.counts.append((view.view, "ok", len(ok.values)))
+        for name, item in self._requests.items():
+            row[name] = item.one(given[name])
+        segment = None if self.plan.segment is None else segment_texts(given[self.plan.segment])[0]
+        predicted = self._scoring.predict_row(row, {name: row[name] for name in self._moments}, segment)
+        if predicted is None:
+            return None
+        answer.predictions, answer.segments = [predicted[0]], [predicted[1]]
+        return answer
 
     def _override(self, given: Mapping[str, list[Any]], columns: dict[str, np.ndarray], answer: Answer) -> None:
         for name, values in given.items():
@@ -136,14 +163,15 @@ class _BoundUse:
     """A view as the version uses it, bound to the online store."""
 
     def __init__(self, use: ViewUse, reader: FeatureReader) -> None:
-        self._prefix = use.prefix
-        self._view = use.plan.name
+        self.prefix = use.prefix
+        self.view = use.plan.name
         self.bound = reader.bind(use.plan, use.features)
         self._keys = tuple((key.name, use.keys.get(key.name, key.name)) for key in use.plan.keys)
         plans = {f.name: f for f in use.plan.features}
         chosen = [(f"{use.prefix}__{name}", i, plans[name]) for i, name in enumerate(use.features)]
-        self._names = tuple(name for name, _, _ in chosen)
+        self.names = tuple(name for name, _, _ in chosen)
         self._others = tuple((name, column_reader(f, i)) for name, i, f in chosen if not is_number(f))
+        self.plain = not self._others
         self.fields = {name: input_field(name, f.type) for name, _, f in chosen}
 
     def encode(self, keys: Mapping[str, list[Any]]) -> Sequence[bytes | None]:
@@ -152,19 +180,19 @@ class _BoundUse:
     def add(self, found: Found, columns: dict[str, np.ndarray], answer: Answer) -> None:
         """Put the values into ``columns``, and into ``answer`` what they are worth."""
         # Columns of what is no number come out as NaN first, and are then read.
-        columns.update(zip(self._names, found.floats().T, strict=True))
+        columns.update(zip(self.names, found.floats().T, strict=True))
         for name, read in self._others:
             columns[name] = read(found)
-        answer.as_of[self._prefix] = earliest(found.as_of)
+        answer.as_of[self.prefix] = earliest(found.as_of)
         state = found.state
         codes = state.tobytes()
         if codes.count(0) < len(codes):
             for i in np.flatnonzero(state.any(axis=0)).tolist():
-                answer.states[self._names[i]] = [STATES[code] for code in state[:, i].tolist()]
+                answer.states[self.names[i]] = [STATES[code] for code in state[:, i].tolist()]
             counted = np.bincount(state.ravel(), minlength=len(STATES)).tolist()
-            answer.counts += [(self._view, s, n) for s, n in zip(STATES, counted, strict=True) if n]
+            answer.counts += [(self.view, s, n) for s, n in zip(STATES, counted, strict=True) if n]
         else:
-            answer.counts.append((self._view, "ok", len(codes)))
+            answer.counts.append((self.view, "ok", len(codes)))
 
 
 def encode_keys(bound: BoundView, keys: Mapping[str, list[Any]]) -> Sequence[bytes | None]:

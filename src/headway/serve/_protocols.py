@@ -12,6 +12,18 @@ import pyarrow as pa
 from headway.define.records import VersionRecord, ViewPlan
 
 
+class OkRow(Protocol):
+    """A single row whose values are all ok."""
+
+    @property
+    def as_of(self) -> int:
+        """The moment the values speak for."""
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """One number per feature; NaN where null, and for what is no number."""
+
+
 class Found(Protocol):
     """Features of some entities, in the order asked: ``headway.data.online.OnlineColumns``.
 
@@ -21,6 +33,10 @@ class Found(Protocol):
     as_of: np.ndarray  # int64 [rows]; BEGINNING where no refresh has been
     state: np.ndarray
     null: np.ndarray  # bool [rows, features]
+
+    @property
+    def ok_row(self) -> OkRow | None:
+        """The row as plain numbers, if it is a single one that is all ok; None if that is not plain to see."""
 
     def floats(self) -> np.ndarray:
         """float64 [rows, features], NaN where null; numbers and truth values only."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from headway.define._bundle import BundleLoader
 from headway.define.records import ServingPlan
-from headway.define.request_time import Function, calendar_columns, run_function
+from headway.define.request_time import Function, calendar_columns, calendar_parts, run_function
 from headway.errors import ArtifactError
 from headway.train.predictor import Predictor
 
@@ -70,11 +71,46 @@ class Scoring:
             if columns[name].dtype != object:
                 columns[name] = np.full(rows, None, dtype=object)
 
+    @property
+    def takes_rows(self) -> bool:
+        """Whether ``predict_row`` is worth asking."""
+        return self._predictor.takes_rows
+
+    def predict_row(
+        self, row: dict[str, Any], moments: Mapping[str, int | None], segment: str | None
+    ) -> tuple[float, str | None] | None:
+        """What ``complete`` and ``predict`` do, for one row of plain values: floats (NaN for null) and strings.
+
+        ``moments`` are the request's timestamps, in microseconds since 1970. None where only ``predict`` can answer.
+
+        Raises:
+            ProjectCodeError: a function raised.
+        """
+        for calendar in self.plan.calendars:
+            row.update(calendar_parts(calendar, moments[calendar.column]))
+        for function, use in self._functions:
+            given = {
+                name: _array(moments[name] if name in moments else row[name], name in moments) for name in use.inputs
+            }
+            for name, values in run_function(function, use, given, 1).items():
+                row[name] = values.item(0)
+        for name in self._texts:
+            if not isinstance(row[name], str):
+                row[name] = None
+        return self._predictor.predict_row(row, segment)
+
     def predict(
         self, columns: Mapping[str, np.ndarray], rows: int, segments: Sequence[str | None] | None
     ) -> tuple[np.ndarray, list[str | None]]:
         """Predictions, and the segment whose estimator made each (None: the pooled one)."""
         return self._predictor.predict(columns, rows, segments)
+
+
+def _array(value: Any, moment: bool) -> np.ndarray:
+    """One value as the column that a function is given."""
+    if moment:
+        return np.array(["NaT"], "datetime64[us]") if value is None else np.array([value]).view("datetime64[us]")
+    return np.array([value]) if isinstance(value, float) else np.array([value], dtype=object)
 
 
 def _is_text(type_: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,29 @@ class Predictor:
         """
         scores, answered = self.scores(columns, rows, segments)
         return (self.labels(scores) if self.plan.task == "multiclass" else scores), answered
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether ``predict_row`` answers: for LightGBM's models, of one number each."""
+        return self._quick and self.plan.task != "multiclass"
+
+    def predict_row(self, row: Mapping[str, Any], segment: str | None = None) -> tuple[float, str | None] | None:
+        """Answer one row of plain values by column name: what ``predict`` would say, at a fraction of its cost.
+
+        Numbers are floats with NaN for null, text is a string or None. Returns None where it has no answer: unless
+        ``takes_rows``, and for a value that does not fit, of which ``predict`` says what is wrong with it.
+        """
+        if not self.takes_rows:
+            return None
+        key = self._key(segment)
+        model = self._rows.get(key)
+        if model is None:
+            return math.nan, key
+        try:
+            cells = [row[name] if codes is None else codes.get(row[name], math.nan) for name, codes in self._cells]
+            return model.predict_one(cells)[0], key
+        except (KeyError, TypeError, ValueError):
+            return None
 
     def scores(
         self, columns: Mapping[str, np.ndarray], rows: int, segments: Sequence[str | None] | None = None

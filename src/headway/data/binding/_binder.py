@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from headway.data.binding._columns import duplicate, is_temporal
 from headway.data.binding._conditions import quarantined, verify
-from headway.data.binding._events import refuse_multiplied
+from headway.data.binding._events import in_order_of_arrival, refuse_multiplied
 from headway.data.binding._relation import Relation, relation
 from headway.data.binding._sql import EVENT, KNOWN, SEQ, UNTIL, instant, name
 from headway.data.binding._view import bind_view
@@ -94,7 +94,8 @@ class Binder:
         return ViewUse(selection.prefix, self.view(selection.view), dict(selection.keys), selection.features)
 
     def current_rows(self, source: Source, now: int) -> pa.Table:
-        """The rows of a source as they are known at ``now``: of each fact the one version visible then.
+        """The rows of a source as they are known at ``now``, in the order of arrival: of each fact the one version
+        visible then.
 
         The user's columns, ``__event``, ``__known`` and ``__seq``. Rows of a timeless source were known from 1970 on.
 
@@ -115,7 +116,7 @@ class Binder:
         refuse_multiplied(
             table.column(SEQ), f"source {source.name!r} ({source.place})", made.tables, table.drop_columns(SEQ)
         )
-        return table
+        return in_order_of_arrival(table)
 
     def newest(self) -> int | None:
         """The moment of the newest change of any source; None if there is none."""

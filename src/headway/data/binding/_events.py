@@ -61,6 +61,12 @@ def refuse_multiplied(seq: pa.ChunkedArray, what: str, tables: Sequence[str], ke
     )
 
 
+def in_order_of_arrival(rows: pa.Table) -> pa.Table:
+    """Sorted by ``__seq``; a join may have moved rows."""
+    seq = _integers(rows.column(SEQ))
+    return rows.take(pa.array(np.argsort(seq))) if np.any(seq[1:] < seq[:-1]) else rows
+
+
 def _versions(plan: ViewPlan, lake: Lake, tables: Mapping[str, int] | None) -> dict[str, int]:
     found = {}
     for table in plan.tables:

@@ -170,7 +170,7 @@ def _distinct(code: np.ndarray, r: np.ndarray, asked: np.ndarray) -> tuple[np.nd
     """Each row's query number (-1: null), and the distinct queries ordered by (code, r)."""
     code, r = np.where(asked, code, -1), np.where(asked & (code >= 0), r, 0)
     order = sort_pairs(code, r)
-    code, r = code[order], r[order]
+    code, r = code.take(order), r.take(order)
     new = np.ones(len(order), dtype=bool)
     new[1:] = (code[1:] != code[:-1]) | (r[1:] != r[:-1])
     number = np.empty(len(order), dtype=np.int64)

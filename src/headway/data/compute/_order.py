@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+_LONG = 1 << 21  # rows from which on two sorts of plain numbers are faster than one that finds their order
+
 
 def pack(code: np.ndarray, codes: int, time: np.ndarray, low: int, high: int) -> np.ndarray | None:
     """``(code, time)`` as one int64 in the same order; None if that may not fit.
@@ -21,21 +23,49 @@ def sort_pairs(code: np.ndarray, time: np.ndarray) -> np.ndarray:
     """Indices that sort by (code, time); ties in any order. Codes are not below -1."""
     if len(code) == 0:
         return np.empty(0, dtype=np.int64)
-    shifted = code + 1
-    packed = pack(shifted, int(shifted.max()) + 1, time, int(time.min()), int(time.max()))
-    if packed is not None:
-        return np.argsort(packed)
-    order = np.argsort(time)
-    for shift in range(0, int(shifted.max()).bit_length(), 16):  # radix sort: numpy's for 16 bits is linear
-        digit = ((shifted[order] >> shift) & 0xFFFF).astype(np.uint16)
-        order = order[np.argsort(digit, kind="stable")]
+    low = int(time.min())
+    time_bits = (int(time.max()) - low).bit_length()
+    since = time.view(np.uint64) - np.array(low).view(np.uint64)
+    slot = (code + 1).astype(np.uint64)
+    code_bits = int(slot.max()).bit_length()
+    if time_bits + code_bits <= 64 and len(code) < _LONG:
+        return np.argsort((slot << np.uint64(time_bits)) | since)
+    room = 64 - len(code).bit_length()
+    above = max(time_bits - room, 0)
+    if above:
+        slot = (slot << np.uint64(above)) | (since >> np.uint64(room))
+    order = _sort_by(None, since, time_bits - above, room)
+    return _sort_by(order, slot, code_bits + above, room)
+
+
+def _sort_by(order: np.ndarray | None, key: np.ndarray, bits: int, room: int) -> np.ndarray:
+    """``order`` (None: as is) sorted further by the low ``bits`` of ``key``; equal ones keep their order.
+
+    Key and position go into one number, ``room`` bits of the key at a time: numpy sorts numbers several times faster
+    than it finds the order they sort in, which tells when there are many.
+    """
+    index_bits = np.uint64(64 - room)
+    position = np.arange(len(key), dtype=np.uint64)
+    for shift in range(0, max(bits, 1), room):
+        packed = key.copy() if order is None else key.take(order)
+        packed >>= np.uint64(shift)
+        packed <<= index_bits  # drops what is above the room
+        packed |= position
+        packed.sort()
+        packed &= np.uint64(2 ** (64 - room) - 1)
+        place = packed.view(np.int64)
+        order = place if order is None else order.take(place)
+    assert order is not None
     return order
 
 
-def sort_versions(code: np.ndarray, event: np.ndarray, known: np.ndarray, rank: np.ndarray) -> np.ndarray:
-    """Indices that sort by (code, event, known, rank)."""
+def sort_versions(
+    code: np.ndarray, event: np.ndarray, known: np.ndarray, rank: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Indices that sort by (code, event, known, rank); and the sorted codes and events."""
     order = sort_pairs(code, event)
-    same = (code[order[1:]] == code[order[:-1]]) & (event[order[1:]] == event[order[:-1]])
+    code, event = code.take(order), event.take(order)
+    same = (code[1:] == code[:-1]) & (event[1:] == event[:-1])
     if same.any():
         tied = np.zeros(len(order), dtype=bool)
         tied[1:] = same
@@ -43,7 +73,7 @@ def sort_versions(code: np.ndarray, event: np.ndarray, known: np.ndarray, rank: 
         tied[:-1] |= same
         rows = order[tied]
         order[tied] = rows[np.lexsort((rank[rows], known[rows], group[tied]))]
-    return order
+    return order, code, event
 
 
 def search(values: np.ndarray, lo: np.ndarray, hi: np.ndarray, x: np.ndarray, right: bool = False) -> np.ndarray:

@@ -30,9 +30,14 @@ def later(time: np.ndarray, by: int) -> np.ndarray:
 
 
 class Part:
-    """Rows sorted by (key, event, known, rank); the positions of ``Part`` are its own, from 0."""
+    """Rows sorted by (key, event, known, rank); the positions of ``Part`` are its own, from 0.
 
-    def __init__(self, code: np.ndarray, count: int, event: np.ndarray, known: np.ndarray, until: np.ndarray) -> None:
+    ``until`` is None where every row lasts forever.
+    """
+
+    def __init__(
+        self, code: np.ndarray, count: int, event: np.ndarray, known: np.ndarray, until: np.ndarray | None
+    ) -> None:
         self.code, self.event, self.known, self.until = code, event, known, until
         self._starts = np.append(starts_of(code, count), len(code))  # the last group stands for unknown keys
         # queries may lie one beyond either end, hence the margins
@@ -59,7 +64,7 @@ class Part:
 
     @cached_property
     def bounds(self) -> Bounds:
-        return Bounds(self.known, None if (self.until == FOREVER).all() else self.until)
+        return Bounds(self.known, self.until)
 
     @cached_property
     def settled(self) -> np.ndarray:
@@ -80,20 +85,21 @@ class Timeline:
 
     def __init__(self, plan: ViewPlan, events: Events, codes: np.ndarray, count: int) -> None:
         self.plan, self.count = plan, count
-        self.by_time = sort_versions(codes, events.event, events.known, events.rank)
-        lasting = events.until[self.by_time] == FOREVER
-        self.split = int(np.count_nonzero(lasting))
-        self.order = self.by_time
+        self.by_time, code, event = sort_versions(codes, events.event, events.known, events.rank)
+        known = events.known.take(self.by_time)
+        self.order, self.code, self.split = self.by_time, code, len(code)
         self.when: np.ndarray | None = None  # a position's place in ``by_time``; None if that is the position
-        if self.split < len(self.order):
+        until = None
+        if (events.until != FOREVER).any():
+            until = events.until.take(self.by_time)
+            lasting = until == FOREVER
+            self.split = int(np.count_nonzero(lasting))
             self.when = np.concatenate([np.flatnonzero(lasting), np.flatnonzero(~lasting)])
-            self.order = self.by_time[self.when]
-        event, known, until = events.event[self.order], events.known[self.order], events.until[self.order]
-        self.code = codes[self.order]
-        self.live, self.late = (
-            Part(self.code[rows], count, event[rows], known[rows], until[rows])
-            for rows in (slice(0, self.split), slice(self.split, None))
-        )
+            self.order, self.code = self.by_time.take(self.when), code.take(self.when)
+            event, known, until = event.take(self.when), known.take(self.when), until.take(self.when)[self.split :]
+        live, late = slice(0, self.split), slice(self.split, None)
+        self.live = Part(self.code[live], count, event[live], known[live], None)
+        self.late = Part(self.code[late], count, event[late], known[late], until)
 
     def __len__(self) -> int:
         return len(self.order)

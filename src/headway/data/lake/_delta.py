@@ -127,7 +127,8 @@ class DeltaLake:
         from headway.data.lake._commit import load
 
         with named(table):
-            return pa.table(load(folder, version).get_add_actions(flatten=True))
+            actions = load(folder, version).get_add_actions(flatten=True)
+            return pa.RecordBatchReader.from_stream(actions).read_all()  # pa.table would import pandas
 
     def _file_without_rows(self, table: str, folder: Path, version: int) -> Path:
         """A file with the version's columns only, made when it is first asked for."""

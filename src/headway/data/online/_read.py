@@ -227,6 +227,11 @@ class OnlineColumns:
     def features(self) -> tuple[str, ...]:
         return self._reader.features
 
+    @property
+    def ok_row(self) -> OkRow | None:
+        """The row as plain numbers, if it is a single one with every value ok; None if not, or not plainly so."""
+        return None
+
     def floats(self, out: np.ndarray | None = None) -> np.ndarray:
         """All features as float64 (rows, features), NaN where null; ``out`` is filled if given.
 
@@ -290,10 +295,12 @@ class OneRow(OnlineColumns):
     __slots__ = ("_row",)
 
     def __init__(self, reader: PlanReader, blobs: Sequence[bytes], state: np.ndarray, row: OkRow) -> None:
-        self._reader, self._blobs, self._row = reader, blobs, row
-        self.as_of, self.state = np.array([row.as_of]), state
+        self._reader, self._blobs, self._row, self.state = reader, blobs, row, state
 
     def __getattr__(self, name: str) -> Any:
+        if name == "as_of":
+            self.as_of = np.array([self._row.as_of])
+            return self.as_of
         if name == "_fixed":
             self._fixed = self._reader.layout.read(self._blobs)
             return self._fixed
@@ -301,6 +308,10 @@ class OneRow(OnlineColumns):
             self.null = self._reader.null_bits(self._fixed)
             return self.null
         raise AttributeError(name)
+
+    @property
+    def ok_row(self) -> OkRow:
+        return self._row
 
     def floats(self, out: np.ndarray | None = None) -> np.ndarray:
         if out is None:
