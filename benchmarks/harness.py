@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,15 @@ class Section:
         self.verdicts.append(f"{what}: **{figure(value)}** (to reach: {wanted}) {'✓' if reached else '✗'}")
 
 
+def rounds(most: int, seconds: float) -> Iterator[int]:
+    """Numbers of rounds, as many as begin within ``seconds``: at least one, and ``most`` at the most."""
+    begin = perf_counter()
+    for number in range(most):
+        if number and perf_counter() - begin > seconds:
+            return
+        yield number
+
+
 def child(script: str, task: str, *arguments: Any, cores: Iterable[int] = ()) -> dict[str, Any]:
     """Run a task of a script in a process of its own; what it returns, with its peak memory as ``peak_mb``."""
     done = subprocess.run(
@@ -63,9 +73,7 @@ def child(script: str, task: str, *arguments: Any, cores: Iterable[int] = ()) ->
 @contextmanager
 def server(script: str, task: str, *arguments: Any, cores: Iterable[int] = ()) -> Iterator[int]:
     """A task that serves until it is told to stop; its port, which it prints as the last word of its first line."""
-    with subprocess.Popen(
-        command(script, task, *arguments, cores=cores), stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command(script, task, *arguments, cores=cores), stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()

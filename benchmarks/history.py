@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from harness import ALL, Section, answer, child, figure, median
+from harness import ALL, Section, answer, child, figure, median, rounds
 
 from headway.data.binding import load_events
 from headway.data.compute import at
@@ -47,7 +47,12 @@ def make(directory: str, rows: int) -> dict[str, Any]:
     pq.write_table(pa.table(labels), place / "labels.parquet", compression="snappy")
     for view in range(VIEWS):
         found = columns(rows)
-        events = {"key": found["key"], "__event": found["at"], "__known": found["at"], "__seq": pa.array(np.arange(rows))}
+        events = {
+            "key": found["key"],
+            "__event": found["at"],
+            "__known": found["at"],
+            "__seq": pa.array(np.arange(rows)),
+        }
         events |= {f"v{view}_{i}": pa.array(random.normal(size=rows)) for i in range(FLOATS)}
         pq.write_table(pa.table(events), place / f"v{view}.parquet", compression="snappy")
     return {}
@@ -120,16 +125,14 @@ def by_polars(directory: str) -> dict[str, Any]:
     joined = pl.scan_parquet(place / "labels.parquet").sort("at")
     for view in range(VIEWS):
         names = [f"v{view}_{i}" for i in range(FLOATS)]
-        rows = pl.scan_parquet(place / f"v{view}.parquet").sort("__event", "__seq").select("key", "__event", *names)
+        rows = pl.scan_parquet(place / f"v{view}.parquet").sort("__event", "__seq")
         joined = joined.join_asof(
-            rows,
-            left_on="at",
-            right_on="__event",
+            rows.select("key", pl.col("__event").alias("at"), *names),
+            on="at",
             by="key",
             strategy="backward",
             tolerance=f"{TTL_DAYS}d",
             allow_exact_matches=False,
-            coalesce=True,
             check_sortedness=False,
         )
     joined.sink_parquet(place / "polars.parquet", compression="snappy")
@@ -157,7 +160,7 @@ _LABELS = {"headway": "headway", "duckdb": "DuckDB ASOF by hand", "polars": "Pol
 
 
 def measure(directory: Path, quick: bool) -> Section:
-    sizes = [200_000] if quick else [1_000_000, 3_000_000]
+    sizes = [100_000] if quick else [1_000_000, 3_000_000]
     section = Section(
         f"Point-in-time join, N labels × {VIEWS} views of N rows × {FLOATS} latest features with ttl, files to file",
         ("", "N", "seconds", "peak memory MB"),
@@ -173,7 +176,7 @@ def measure(directory: Path, quick: bool) -> Section:
         place.mkdir()
         child(__file__, "make", str(place), size)
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in _LABELS}
-        for _ in range(3 if size == sizes[0] and not quick else 1):
+        for _ in rounds(3 if size == sizes[0] and not quick else 1, 20):
             for name, found in runs.items():
                 found.append(child(__file__, name, str(place), cores=ALL))
         for name, label in _LABELS.items():

@@ -12,7 +12,7 @@ from typing import Any
 import lmdb
 import numpy as np
 import pyarrow as pa
-from harness import ALL, Section, answer, child, figure, median, peak_mb
+from harness import ALL, Section, answer, child, figure, median, peak_mb, rounds
 
 from headway.data.materialize import materialize
 from headway.data.online.lmdb import LmdbStore
@@ -85,7 +85,7 @@ def measure(directory: Path, quick: bool) -> Section:
         ),
     )
     found: dict[str, list[dict[str, Any]]] = {"headway": [], "floor": []}
-    for round_ in range(1 if quick else 5):
+    for round_ in rounds(1 if quick else 5, 20):
         for name, runs in found.items():
             place = directory / f"{name}{round_}"
             place.mkdir()

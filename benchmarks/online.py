@@ -104,7 +104,9 @@ def _timed(contender: Callable[[list[int]], np.ndarray], asked: list[list[int]])
 
 
 def measure(directory: Path, quick: bool) -> Section:
-    seconds = child(__file__, "read", str(directory), 3 if quick else 15, 300 if quick else 1000, cores=SERVER)["seconds"]
+    seconds = child(__file__, "read", str(directory), 3 if quick else 15, 300 if quick else 1000, cores=SERVER)[
+        "seconds"
+    ]
     section = Section(
         f"Online read in process, {FLOATS} floats an entity",
         ("", "entities", "median µs", "p99 µs"),

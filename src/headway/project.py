@@ -16,6 +16,7 @@ from headway.data.online import OnlineStore
 from headway.define import Model
 from headway.define._collect import Declarations, collect
 from headway.define.records import CheckResult, GateResult, VersionRecord
+from headway.errors import SettingsError, suggest
 from headway.metadata import Metadata
 from headway.orchestrate._parts import Parts, Progress, no_progress
 from headway.orchestrate.batch import predict, predict_file
@@ -41,7 +42,9 @@ class Project:
 
     @cached_property
     def declarations(self) -> Declarations:
-        return collect(self.settings.definitions, self.settings.root)
+        found = collect(self.settings.definitions, self.settings.root)
+        check_overrides(self.settings, found)
+        return found
 
     @cached_property
     def parts(self) -> Parts:
@@ -164,6 +167,16 @@ def online_opener(settings: Settings) -> Callable[[bool], OnlineStore]:
         return backend(settings, "online_stores", url)(url, readonly=readonly)  # type: ignore[no-any-return]
 
     return open_
+
+
+def check_overrides(settings: Settings, declarations: Declarations) -> None:
+    """Refuse another place for a source that does not exist, or of a kind that nothing can read."""
+    for name, place in settings.sources.items():
+        where = f"[env.{settings.env}.sources] {name}"
+        if name not in declarations.sources:
+            raise SettingsError(f"{where}: the project has no such source; {suggest(name, declarations.sources)}")
+        if set(place) != {"path"} or declarations.sources[name].path is None:
+            raise SettingsError(f"{where}: a file source can be given another path, got {', '.join(sorted(place))}")
 
 
 def backend(settings: Settings, kind: str, setting: str) -> Callable[..., Any]:

@@ -84,8 +84,11 @@ _KEYS: Mapping[str, _Key] = {
     "threads": _Key("How many threads, or worker processes, compute at a time; by default one a core.", kind="number"),
     "serve.host": _Key("The address the server listens on; 0.0.0.0 stands for every network."),
     "serve.port": _Key("The port the server listens on; 0 takes any free one.", kind="number", range=(0, 65_535)),
+    "serve.hosts": _Key(
+        "Names, with commas between, that may stand in a request's Host header besides loopback ones; * allows all."
+    ),
     "sources": _Key(
-        "Another place for a source of the project (path, table, connection); its schema must be the same.",
+        "Another path for a source of the project; its schema must be the same.",
         kind="sources",
     ),
 }
@@ -108,6 +111,7 @@ class ServeSettings:
 
     host: str = "127.0.0.1"
     port: int = 8000
+    hosts: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -55,6 +55,7 @@ def show(view: str, project: Dir = ".", env: Env = None, json: Json = False) -> 
         [(f.name, f.type, f.computed, f.window) for f in found.features],
         "",
     )
+    print(f"\n{found.sql}")
 
 
 @app.command()

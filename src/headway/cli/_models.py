@@ -11,7 +11,7 @@ from headway.define.records import VersionRecord
 
 app = typer.Typer(help="Versions of models, and which one answers.", no_args_is_help=True, rich_markup_mode=None)
 Segment = Annotated[str | None, typer.Option("--segment", help="Only this segment.")]
-Why = Annotated[str, typer.Option("--why", help="The reason, for the log.")]
+Why = Annotated[str, typer.Option("--why", help="The reason, for the log.", show_default=False)]
 
 
 def train(model: str, project: Dir = ".", env: Env = None, json: Json = False) -> None:
@@ -70,7 +70,11 @@ def show(
     with open_project(project, env) as opened:
         versions = opened.models.versions(model)
         live = opened.models.champion(model)
-        record = opened.models.version(model, version) if version else live or (versions[-1] if versions else None)
+        record = (
+            opened.models.version(model, version)
+            if version is not None
+            else live or (versions[-1] if versions else None)
+        )
         log = opened.models.log(model)
         run = opened.models.mlflow_run(record) if record else None
     if json:
@@ -143,7 +147,13 @@ def _change(a: float | None, b: float | None) -> str:
 
 @app.command()
 def promote(
-    model: str, version: int, why: Why, segment: Segment = None, project: Dir = ".", env: Env = None, json: Json = False
+    model: str,
+    version: int,
+    why: Why = "",
+    segment: Segment = None,
+    project: Dir = ".",
+    env: Env = None,
+    json: Json = False,
 ) -> None:
     """Make a version answer, by hand. Its features are materialized first."""
     with open_project(project, env) as opened:
@@ -169,17 +179,19 @@ def release(
 
 
 def rollback(
-    model: str, why: Why, segment: Segment = None, project: Dir = ".", env: Env = None, json: Json = False
+    model: str, why: Why = "", segment: Segment = None, project: Dir = ".", env: Env = None, json: Json = False
 ) -> None:
     """Make the version that answered before answer again, and hold automatic promotion."""
     with open_project(project, env) as opened:
         before = opened.models.champion(model, segment)
         line = opened.models.rollback(model, segment, why=why)
-    if json:
-        print_json(line)
-    else:
-        of = f"version {before.version}" if before else "nothing"
-        print(
-            f"{model}@{line.version} answers again{f' for {segment}' if segment else ''} in place of {of};"
-            f" automatic promotion is held until `headway models release {model}`"
-        )
+        if json:
+            print_json(line)
+        else:
+            of = f"version {before.version}" if before else "nothing"
+            print(
+                f"{model}@{line.version} answers again{f' for {segment}' if segment else ''} in place of {of};"
+                f" automatic promotion is held until `headway models release {model}`",
+                flush=True,
+            )
+        opened.models.project_to_mlflow()

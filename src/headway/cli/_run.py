@@ -38,14 +38,11 @@ def run(targets: Targets = None, project: Dir = ".", env: Env = None, json: Json
 
     settings = load_settings(project, env)
     last = LastRun(settings, tuple(targets or ()))
-    outcome = last.outcome()
-    if outcome is not None:
+    if last.holds():
         if json:
             print_json([])
         else:
             print("nothing to do: sources, code and settings are as they were at the last run")
-        if outcome.refused:
-            fail(outcome.refused, 3)
         return
     _run_through(project, env, tuple(targets or ()), json, last)
 
@@ -69,8 +66,9 @@ def _run_through(project: str, env: str | None, targets: tuple[str, ...], json: 
             opened.run(*targets, report=report)
         except (CheckFailed, GateRefused) as error:
             refused = str(error)
-        last.remember(begun, opened.parts, refused)
         warnings = opened.models.project_to_mlflow()
+        if not refused and not warnings:
+            last.remember(begun, opened.parts)
     if json:
         print_json(seen)
     elif not any(d.outcome == "done" for d in seen) and not refused:

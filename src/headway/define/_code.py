@@ -516,8 +516,8 @@ def _absolute(statement: ast.ImportFrom, scope: Mapping[str, Any]) -> str:
 
 
 def _imported(name: str, ours: bool) -> ModuleType | _Library:
-    """A module of the project, imported if need be; a library's only if it is there."""
-    module = _import(name) if ours else sys.modules.get(name)
+    """A module of the project or of Python, imported if need be; a library's is not looked at, imported or not."""
+    module = _import(name) if ours or name.partition(".")[0] in sys.stdlib_module_names else None
     return _Library(name) if module is None else module
 
 

@@ -331,7 +331,7 @@ class BatchPrediction(Declaration):
             raise self.refuse(f"model is an hw.Model, got {model!r}")
         if not isinstance(input, Source):
             raise self.refuse(f"input is an hw.Source, got {input!r}")
-        if not isinstance(output, str) or not output:
-            raise self.refuse(f"output is a path or 'lake:table', got {output!r}")
+        if not isinstance(output, str) or not output.removeprefix("lake:") or not output.startswith("lake:"):
+            raise self.refuse(f"output names a table as 'lake:table', got {output!r}")
         check_schedule(self, schedule)
         self._set(model=model, input=input, output=output, schedule=schedule)

@@ -13,7 +13,7 @@ from headway.data.spine import as_table, column, instants
 from headway.define import BatchPrediction
 from headway.define._bundle import BundleLoader
 from headway.define.records import VersionRecord
-from headway.errors import DataError, NotFoundError, UsageError
+from headway.errors import DataError, NotFoundError
 from headway.orchestrate._parts import Parts
 from headway.orchestrate.models import ModelStage
 from headway.orchestrate.training_set import Function, offered
@@ -95,10 +95,6 @@ def predict_file(
 
 def predict_batch(parts: Parts, models: ModelStage, batch: BatchPrediction) -> tuple[int, int]:
     """Score the current rows of a source into a lake table; returns the rows and the version."""
-    if not batch.output.startswith("lake:"):
-        raise UsageError(
-            f"batch prediction {batch.name!r} ({batch.place}): output reads 'lake:table', got {batch.output!r}"
-        )
     scorer = Scorer(parts, version_for(models, batch.model.name, None))
     scored = _scored(parts, scorer, batch)
     first = next(scored)

@@ -40,6 +40,7 @@ class ViewEntry(msgspec.Struct, frozen=True):
     tags: tuple[str, ...]
     place: str
     fingerprint: str
+    sql: str
 
 
 def views(parts: Parts, names: Sequence[str]) -> list[ViewEntry]:
@@ -79,6 +80,7 @@ def _view(parts: Parts, reader: OnlineReader, name: str) -> ViewEntry:
         tags=view.tags,
         place=str(view.place),
         fingerprint=plan.fingerprint,
+        sql=plan.sql,
     )
 
 

@@ -97,7 +97,7 @@ def _locks(settings: Settings) -> Iterator[Finding]:
         who = f"process {holder['pid']} ({holder.get('command', 'unknown')})"
         if holder.get("host") != socket.gethostname():
             yield Finding("lock", True, f"{file.name} is held by {who} on {holder.get('host')}")
-        elif _alive(int(holder["pid"])):
+        elif _alive(holder["pid"]):
             yield Finding("lock", True, f"{file.name} is held by {who}, which is running")
         else:
             yield Finding(
@@ -108,10 +108,10 @@ def _locks(settings: Settings) -> Iterator[Finding]:
             )
 
 
-def _alive(pid: int) -> bool:
+def _alive(pid: object) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        os.kill(int(str(pid)), 0)
+    except (ProcessLookupError, OverflowError, ValueError):
         return False
     except PermissionError:
         return True
@@ -193,16 +193,20 @@ def _extras(declarations: Declarations) -> Iterator[Finding]:
     for model in declarations.models.values():
         if not isinstance(model.estimator, str):
             continue
-        module = model.estimator.partition(":")[0]
-        top = module.partition(".")[0]
-        if find_spec(top) is None:
-            extra = EXTRAS.get(top)
-            name = f"headway[{extra}]" if extra else top
-            yield Finding("estimator", False, f"{model.name}: {top} is not installed", f"pip install '{name}'")
-            continue
-        try:
-            import_module(module)
-        except ImportError as error:
-            yield Finding("estimator", False, f"{model.name}: {module} does not import: {error}", f"reinstall {top}")
-            continue
-        yield Finding("estimator", True, f"{model.name}: {model.estimator}")
+        yield _estimator(model.name, model.estimator)
+
+
+def _estimator(model: str, wanted: str) -> Finding:
+    module, _, name = wanted.partition(":")
+    top = module.partition(".")[0]
+    if not top or find_spec(top) is None:
+        extra = EXTRAS.get(top)
+        package = f"headway[{extra}]" if extra else top
+        return Finding("estimator", False, f"{model}: {top or wanted} is not installed", f"pip install '{package}'")
+    try:
+        found = hasattr(import_module(module), name)
+    except Exception as error:  # noqa: BLE001 - a package that does not import may raise anything
+        return Finding("estimator", False, f"{model}: {module} does not import: {error}", f"reinstall {top}")
+    if not found:
+        return Finding("estimator", False, f"{model}: {module} has no {name!r}", "mend the model's estimator")
+    return Finding("estimator", True, f"{model}: {wanted}")

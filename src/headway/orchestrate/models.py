@@ -11,6 +11,7 @@ from headway.define import Model
 from headway.define.records import Deployment, GateResult, VersionRecord
 from headway.errors import NotFoundError
 from headway.orchestrate import catalog
+from headway.orchestrate._locks import exclusive
 from headway.orchestrate._parts import Parts
 from headway.orchestrate.features import FeatureStage
 from headway.orchestrate.training import train_version
@@ -31,8 +32,10 @@ class ModelStage:
         return known[name]
 
     def train(self, name: str) -> tuple[VersionRecord, GateResult, bool]:
-        """Train and register; see ``train_version``."""
-        return train_version(self._parts, self.declared(name))
+        """Train and register; see ``train_version``. Raises ``StoreBusy`` while a run is under way."""
+        model = self.declared(name)
+        with exclusive(self._parts.settings.locks_dir / "run.lock", "a run of this environment"):
+            return train_version(self._parts, model)
 
     def names(self) -> list[str]:
         """Models that are declared, or have versions."""
@@ -61,6 +64,7 @@ class ModelStage:
 
     def compare(self, name: str, a: int, b: int) -> Comparison:
         """What tells version ``b`` from version ``a``."""
+        self.versions(name)
         return self._parts.registry.compare(name, a, b)
 
     def promote(
@@ -75,7 +79,7 @@ class ModelStage:
         auto: bool = False,
     ) -> Deployment:
         """Make a version answer, after its features were materialized: a server finds them when it switches."""
-        record = self._parts.registry.show(name, version)
+        record = self.version(name, version)
         plans = [use.plan for use in record.serving.views]
         self._features.materialize_plans(list({p.fingerprint: p for p in plans}.values()))
         return self._parts.registry.promote(

@@ -21,6 +21,7 @@ from headway.orchestrate.batch import predict_batch
 from headway.orchestrate.features import FeatureStage
 from headway.orchestrate.models import ModelStage
 from headway.orchestrate.plan import Item
+from headway.orchestrate.training import train_version
 
 Outcome = Literal["done", "cached", "refused", "failed", "skipped"]
 
@@ -119,7 +120,7 @@ class Run:
             self._note("train", name, "skipped", self.blocked[stopped[0]])
             return
         watch = stopwatch()
-        record, gate, trained = self.models.train(name)
+        record, gate, trained = train_version(self.parts, model)
         told = f"version {record.version}, {record.metric} {record.metrics.get(record.metric, float('nan')):.6g}"
         self._note("train", name, "done" if trained else "cached", told, watch() if trained else 0.0)
         self._promote(record, gate)
@@ -189,13 +190,15 @@ class Run:
 def check(parts: Parts, names: Iterable[str]) -> list[CheckResult]:
     """Copy what changed and run the checks of some sources, or of all, whether or not they were run before."""
     found: list[CheckResult] = []
-    for name in planning.resolve_sources(parts, names):
-        source = parts.declarations.sources[name]
-        if source.path is not None and planning.ingest_item(parts, source).stale:
-            copy(parts, source)
-        if source.checks:
-            parts.progress(f"check {name}", 0, 0)
-            found += run_checks(source, parts.binder, parts.lake, parts.engine, parts.clock.now())
+    wanted = planning.resolve_sources(parts, names)
+    with exclusive(parts.settings.locks_dir / "run.lock", "a run of this environment"):
+        for name in wanted:
+            source = parts.declarations.sources[name]
+            if source.path is not None and planning.ingest_item(parts, source).stale:
+                copy(parts, source)
+            if source.checks:
+                parts.progress(f"check {name}", 0, 0)
+                found += run_checks(source, parts.binder, parts.lake, parts.engine, parts.clock.now())
     return found
 
 

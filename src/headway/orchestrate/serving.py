@@ -34,6 +34,7 @@ def serve_project(settings: Settings, newest: int | None, *, host: str | None = 
             views=known_views(metadata),
             host=host or settings.serve.host,
             port=settings.serve.port if port is None else port,
+            allowed_hosts=[name.strip() for name in settings.serve.hosts.split(",") if name.strip()],
             allow_pickle=settings.allow_pickle,
         )
     finally:

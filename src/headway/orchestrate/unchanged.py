@@ -9,7 +9,6 @@ import os
 import sys
 import sysconfig
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,40 +22,35 @@ if TYPE_CHECKING:
 _OWN = Path(__file__).resolve().parents[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Unchanged:
-    """A run that has nothing to do; ``refused`` repeats what the last one could not do."""
-
-    refused: str
-
-
 class LastRun:
-    """What the last run of an environment saw, and how it ended."""
+    """What the last run of an environment saw, if it did all it was asked.
+
+    A run that was refused something is not remembered: a decision by hand may have made the way free since.
+    """
 
     def __init__(self, settings: Settings, targets: tuple[str, ...]) -> None:
         self._settings, self._targets = settings, targets
         self._file = settings.home / "last_run.json"
 
-    def outcome(self) -> Unchanged | None:
-        """The last run's outcome if a new one would find everything as it was; None if it has to look closer."""
+    def holds(self) -> bool:
+        """Whether a new run would find everything as it was; if not, it has to look closer."""
         try:
             last = json.loads(self._file.read_text())
             if last["targets"] != list(self._targets) or not self._stores_are_there():
-                return None
+                return False
             if last["valid_until"] is not None and WallClock().now() >= last["valid_until"]:
-                return None
-            if last["inputs"] != self._inputs(last["patterns"]) or last["code"] != self._code():
-                return None
-            return Unchanged(last["refused"])
+                return False
+            unchanged: bool = last["inputs"] == self._inputs(last["patterns"]) and last["code"] == self._code()
+            return unchanged
         except (OSError, ValueError, KeyError, TypeError):
-            return None
+            return False
 
     def begin(self) -> str:
         """The state of code and settings before a run imports them; to be handed to ``remember``."""
         return self._code()
 
-    def remember(self, begun: str, parts: Parts, refused: str) -> None:
-        """Note how a run ended, unless code or files changed under it."""
+    def remember(self, begun: str, parts: Parts) -> None:
+        """Note that a run did all it was asked, unless code or files changed under it."""
         patterns = sorted(
             str(parts.settings.root / path)  # an absolute path stays as it is
             for source in parts.declarations.sources.values()
@@ -71,7 +65,6 @@ class LastRun:
             "inputs": inputs,
             "code": begun,
             "valid_until": _valid_until(parts),
-            "refused": refused,
         }
         temporary = self._file.with_suffix(".tmp")
         with temporary.open("w") as out:
@@ -82,8 +75,12 @@ class LastRun:
 
     def _stores_are_there(self) -> bool:
         home = self._settings.home
-        own = {self._settings.lake: home / "lake", self._settings.metadata: home / "metadata.db"}
-        return all(path.exists() for setting, path in own.items() if setting is None)
+        own = (
+            (self._settings.lake, home / "lake"),
+            (self._settings.metadata, home / "metadata.db"),
+            (self._settings.online, home / "online"),
+        )
+        return all(path.exists() for setting, path in own if setting is None)
 
     def _inputs(self, patterns: Iterable[str]) -> str:
         files = sorted({Path(f) for pattern in patterns for f in glob.glob(pattern, recursive=True)})  # noqa: PTH207

@@ -19,10 +19,11 @@ import msgspec
 
 from headway.clock import stopwatch
 from headway.errors import DataError, HeadwayError, ProjectCodeError, StoreError, suggest
-from headway.serve import _endpoints, _openapi
+from headway.serve import _openapi
 from headway.serve._body import Given, read_entities, read_given, read_json
-from headway.serve._endpoints import Outcome
+from headway.serve._features import ServedView
 from headway.serve._metrics import Metrics
+from headway.serve._predict import ROLE, Outcome, iso, predict
 from headway.serve._problems import MEDIA_TYPE, Refused, problem, shown
 from headway.serve._protocols import FeatureReader
 from headway.serve._route import ModelRoute, Router, Table
@@ -138,6 +139,7 @@ class App:
         self._limits = limits or Limits()
         self._hosts = frozenset(host.lower() for host in (*_LOCAL, *allowed_hosts))
         self._hosts_seen: set[bytes] = set()
+        self._served: dict[str, ServedView] = {}  # by fingerprint
         self._pool = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="headway-predict")
         self._new_id = _request_ids()
         self._fixed: dict[str, tuple[str, Handler]] = {
@@ -209,10 +211,7 @@ class App:
         route = self._route(request.path[len(_MODELS) : -len(_PREDICT)])
         body = await request.body(self._limits.body_bytes)
 
-        def work(given: Given) -> Outcome:
-            return _endpoints.predict(route, given, self._now(), request.id)
-
-        return await self._work(body, read_given, work)
+        return await self._work(body, read_given, lambda given: predict(route, given, self._now(), request.id))
 
     async def _features(self, request: Request) -> Response:
         name, views = request.path[len(_FEATURES) :], self._table.views
@@ -221,10 +220,10 @@ class App:
             raise Refused(404, f"no feature view is called {shown(name)}; {suggest(name, views)}")
         body = await request.body(self._limits.body_bytes)
 
-        def work(given: Given) -> Outcome:
-            return _endpoints.read_features(self._reader, plan, given, self._now(), request.id)
-
-        return await self._work(body, read_entities, work)
+        served = self._served.get(plan.fingerprint)
+        if served is None:
+            served = self._served[plan.fingerprint] = ServedView(plan, self._reader)
+        return await self._work(body, read_entities, lambda given: served.read(given, self._now(), request.id))
 
     async def _work(self, body: bytes, read: Callable[[Any, int], Given], work: Callable[[Given], Outcome]) -> Response:
         """Small requests are answered at once, large ones in a thread, so that others need not wait for them."""
@@ -347,7 +346,7 @@ def _public(error: ProjectCodeError) -> str:
 
 def _live(route: ModelRoute) -> list[dict[str, Any]]:
     return [
-        {"segment": segment, "version": version.version, "role": _endpoints.ROLE}
+        {"segment": segment, "version": version.version, "role": ROLE}
         for segment, version in sorted(route.by_segment.items(), key=lambda item: item[0] or "")
     ]
 
@@ -359,7 +358,7 @@ def _described(route: ModelRoute) -> dict[str, Any]:
         "versions": [
             {
                 "version": version.version,
-                "created_at": _endpoints.iso(version.record.created_at),
+                "created_at": iso(version.record.created_at),
                 "task": version.plan.task,
                 "classes": version.plan.classes,
                 "segment": version.plan.segment,

@@ -146,6 +146,7 @@ class Oracle:
             self._made[fact.arrival] = fact if query is None else self._derived(fact, query)
         self._about = self._group(versions)
         self._seen: dict[tuple[Any, ...], list[Fact]] = {}
+        self._found: dict[tuple[Any, ...], dict[str, Any]] = {}  # values, whatever their age
 
     def _derived(self, fact: Fact, query: Query) -> Fact | None:
         made = query(fact.row)
@@ -172,6 +173,10 @@ class Oracle:
     def keys(self) -> list[tuple[Any, ...]]:
         """The keys of all rows, whenever they are known, without those that have a null."""
         return [key for key in self._about if None not in key]
+
+    def speaks_of(self, key: tuple[Any, ...]) -> bool:
+        """Whether any row, whenever it is known, has this key."""
+        return None not in key and key in self._about
 
     def visible(self, key: tuple[Any, ...], r: int) -> list[Fact]:
         """The facts about ``key`` that a computation at ``r`` may see, in order: the last one is the latest."""
@@ -200,9 +205,11 @@ class Oracle:
         """The features of one entity at exactly ``r``; those with a ttl as they are worth at ``now``, if given."""
         if None in key:
             return {f.name: None for f in self.view.features}
-        seen = self.visible(key, r)
+        if (key, r) not in self._found:
+            seen = self.visible(key, r)
+            self._found[key, r] = {f.name: _feature(f, seen, r) for f in self.view.features}
         stale = self.expired(key, r, r if now is None else now)
-        return {f.name: None if f.name in stale else _feature(f, seen, r) for f in self.view.features}
+        return {name: None if name in stale else value for name, value in self._found[key, r].items()}
 
     def expired(self, key: tuple[Any, ...], r: int, now: int) -> set[str]:
         """The latest values at ``r`` that a ttl has made null at ``now``."""
@@ -308,5 +315,5 @@ def same(a: Any, b: Any) -> bool:
             return math.isnan(a) and math.isnan(b)
         if math.isinf(a) or math.isinf(b):
             return bool(a == b)
-        return abs(a - b) <= 1e-9 * max(abs(a), abs(b))
+        return bool(abs(a - b) <= 1e-9 * max(abs(a), abs(b)))
     return bool(a == b)

@@ -18,7 +18,7 @@ from headway.train._estimator import kind_of
 from headway.train._files import write_bytes
 from headway.train._lightgbm import TextModel
 
-SWITCH = "allow_pickle = true under [project] or [env.NAME] in headway.toml"
+SWITCH = "allow_pickle = true under [project] in headway.toml"
 
 # Types beyond skops' own list of public estimators. All of them hold numbers and other members of these lists, and
 # none of them runs code of the file's choosing when it is built.

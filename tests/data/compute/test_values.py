@@ -298,6 +298,7 @@ def test_many_rows_agree_with_a_scan(
 ) -> None:
     """Long ranges with many holes reach the upper levels of every index; queries are split when they are too many."""
     if small:
+        monkeypatch.setattr("headway.data.compute._engine._BLOCK", 100)
         monkeypatch.setattr("headway.data.compute._engine._CHUNK", 64)
         monkeypatch.setattr("headway.data.compute._order._LONG", 0)
         monkeypatch.setattr("headway.data.compute._tree._CROWD", 100)

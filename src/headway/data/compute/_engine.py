@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from headway.define.records import BEGINNING, FOREVER, Events, FeaturePlan, Snap
 from headway.errors import DataError
 
 _CHUNK = 1 << 16  # queries at a time: what they need stays in the processor's cache
+_BLOCK = 1 << 20  # rows asked for at a time: bounds memory, and large arrays are costly to come by
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +52,24 @@ class PreparedView:
         return Timeline(self.plan, self.events, self._keys.codes, self._keys.count)
 
     def at(self, keys: pa.Table, t: np.ndarray, t_valid: np.ndarray | None = None) -> pa.Table:
-        with ThreadPoolExecutor(1) as other:  # the events are sorted while the queries are
+        if len(t) != keys.num_rows:
+            raise DataError(f"{keys.num_rows} keys came with {len(t)} times; each row needs one of both")
+        t = np.asarray(t, dtype=np.int64)
+        asked = np.ones(len(t), dtype=bool) if t_valid is None else t_valid
+        blocks = [slice(begin, begin + _BLOCK) for begin in range(0, max(len(t), 1), _BLOCK)]
+        with ThreadPoolExecutor(1) as other:  # the events are sorted while the first queries are
             other.submit(lambda: self.timeline)
-            number, code, r = self._queries(keys, t, t_valid)
+            first = self._queries(keys[blocks[0]], t[blocks[0]], asked[blocks[0]])
+        rest = (self._queries(keys[block], t[block], asked[block]) for block in blocks[1:])
+        return pa.concat_tables([self._answer(*queries) for queries in chain([first], rest)])
+
+    def _queries(self, keys: pa.Table, t: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        code, whole = self._keys.lookup(keys)
+        return _distinct(code, floor_times(self.plan, t), whole & asked)
+
+    def _answer(self, number: np.ndarray, code: np.ndarray, r: np.ndarray) -> pa.Table:
         results, _ = self._compute(code, r)
         return self._table(results, number)
-
-    def _queries(
-        self, keys: pa.Table, t: np.ndarray, t_valid: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        code, asked = self._keys.lookup(keys)
-        if len(t) != len(code):
-            raise DataError(f"{len(code)} keys came with {len(t)} times; each row needs one of both")
-        if t_valid is not None:
-            asked &= t_valid
-        return _distinct(code, floor_times(self.plan, np.asarray(t, dtype=np.int64)), asked)
 
     def snapshot(self, r: int, keys: pa.Table | None = None) -> Snapshot:
         if keys is None:

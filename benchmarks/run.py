@@ -1,0 +1,101 @@
+"""The speed measurements of headway: `make bench`, or `python benchmarks/run.py [MEASURE…] [--quick] [--write]`.
+
+Every measure runs headway and a floor in the same run: the same work, written by hand against the same libraries with
+nothing around it. Figures are medians over rounds in which the contenders take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+
+import history
+import materialize
+import online
+import prediction
+import windows
+from harness import CORES, Section, figure
+
+from headway.clock import WallClock, to_iso
+
+MEASURES: dict[str, Callable[[Path, bool], Section]] = {
+    "online": online.measure,
+    "materialize": materialize.measure,
+    "history": history.measure,
+    "windows": windows.measure,
+    "prediction": prediction.measure,
+}
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+PACKAGES = ("numpy", "pyarrow", "duckdb", "polars", "lmdb", "lightgbm", "msgspec", "uvicorn", "uvloop", "httptools")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure headway beside what is possible on this machine.")
+    parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"of {', '.join(MEASURES)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="few rounds, small data: to see that all works")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md as well")
+    asked = parser.parse_args()
+    if unknown := [name for name in asked.measures if name not in MEASURES]:
+        parser.error(f"no measure is called {unknown[0]!r}; there are {', '.join(MEASURES)}")
+    begin, load = perf_counter(), _load()
+    parts = []
+    for name in asked.measures or MEASURES:
+        print(f"measuring {name} …", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(prefix="headway-bench-") as directory:
+            parts.append(MEASURES[name](Path(directory), asked.quick).markdown())
+    text = "\n".join([_head(asked.quick, load, perf_counter() - begin), *parts])
+    print(text, end="")
+    if asked.write:
+        PAGE.write_text(text)
+        print(f"written to {PAGE}", file=sys.stderr)
+
+
+def _head(quick: bool, load: str, seconds: float) -> str:
+    today = to_iso(WallClock().now())[:10]
+    command = shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]])
+    machine = f"{_processor()}, {len(CORES) or os.cpu_count()} cores, {_memory_gb():.0f} GB"
+    lines = [
+        "# How fast",
+        "",
+        f"Measured {today} by `{command}` in {seconds:.0f} s; this page is its output. Each table is one run of",
+        "headway and a floor side by side: the same work written by hand against the same libraries, with nothing",
+        "around it. Other products are not among them yet: they need environments of their own.",
+        "",
+        f"- Machine: {machine}, {platform.system()} {platform.release()}; load before the run: {load}",
+        f"- Python {platform.python_version()}; headway {version('headway')}, "
+        + ", ".join(f"{name} {version(name)}" for name in PACKAGES),
+        "",
+    ]
+    if quick:
+        lines += ["**A quick run: few rounds and small data. Its figures are not to be relied on.**", ""]
+    return "\n".join(lines)
+
+
+def _processor() -> str:
+    described = Path("/proc/cpuinfo")
+    if described.exists():
+        for line in described.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_gb() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+
+
+def _load() -> str:
+    """How many processes wanted to run in the last minute: above zero, the figures had company."""
+    return figure(os.getloadavg()[0])
+
+
+if __name__ == "__main__":
+    main()
