@@ -101,6 +101,17 @@ def answer(tasks: Tasks) -> None:
     print(json.dumps({**(result or {}), "peak_mb": peak_mb()}))
 
 
+def warmed(task: Callable[..., Any]) -> Callable[..., Any]:
+    """The task, once for small arguments, given first, and then for its own: what libraries load at their first use
+    (pyarrow imports pandas, polars starts its threads) is not counted."""
+
+    def run(small: Sequence[Any], *arguments: Any) -> Any:
+        task(*small)
+        return task(*arguments)
+
+    return run
+
+
 def peak_mb() -> float:
     """The most memory that was resident in this process, in MB (10⁶ bytes).
 

@@ -12,7 +12,7 @@ from typing import Any
 import lmdb
 import numpy as np
 import pyarrow as pa
-from harness import ALL, Section, answer, child, figure, median, peak_mb, rounds
+from harness import ALL, Section, answer, child, figure, median, peak_mb, rounds, warmed
 
 from headway.data.materialize import materialize
 from headway.data.online.lmdb import LmdbStore
@@ -23,11 +23,11 @@ HOUR = 3_600_000_000
 COMMIT = 16_384  # rows
 
 
-def _values() -> np.ndarray:
-    return np.random.default_rng(3).normal(size=(ENTITIES, FLOATS))
+def _values(entities: int) -> np.ndarray:
+    return np.random.default_rng(3).normal(size=(entities, FLOATS))
 
 
-def headway(directory: str) -> dict[str, Any]:
+def headway(directory: str, entities: int) -> dict[str, Any]:
     kinds = ("row", "last")
     plan = ViewPlan(
         name="bench",
@@ -39,14 +39,14 @@ def headway(directory: str) -> dict[str, Any]:
         features=tuple(FeaturePlan(f"f{i}", kinds[i % 2], "double", f"c{i}") for i in range(FLOATS)),
     )
     random = np.random.default_rng(4)
-    event = random.integers(0, 24 * HOUR, ENTITIES)
-    matrix = _values()
+    event = random.integers(0, 24 * HOUR, entities)
+    matrix = _values(entities)
     events = Events(
-        keys=pa.table({"entity": random.permutation(ENTITIES)}),
+        keys=pa.table({"entity": random.permutation(entities)}),
         event=event,
         known=event,
-        until=np.full(ENTITIES, FOREVER),
-        rank=np.arange(ENTITIES),
+        until=np.full(entities, FOREVER),
+        rank=np.arange(entities),
         values={f"c{i}": pa.array(matrix[:, i].copy()) for i in range(FLOATS)},
         version=1,
     )
@@ -57,12 +57,12 @@ def headway(directory: str) -> dict[str, Any]:
     result = materialize(plan, lambda: events, store, 25 * HOUR)
     seconds = perf_counter() - begin
     store.close()
-    assert result.written == ENTITIES
+    assert result.written == entities
     return {"seconds": seconds, "before_mb": before}
 
 
-def floor(directory: str) -> dict[str, Any]:
-    matrix, order = _values(), np.random.default_rng(4).permutation(ENTITIES)
+def floor(directory: str, entities: int) -> dict[str, Any]:
+    matrix, order = _values(entities), np.random.default_rng(4).permutation(entities)
     before = peak_mb()
     with lmdb.open(str(Path(directory) / "raw"), map_size=1 << 28) as env:
         begin = perf_counter()
@@ -88,8 +88,9 @@ def measure(directory: Path, quick: bool) -> Section:
     for round_ in rounds(1 if quick else 5, 20):
         for name, runs in found.items():
             place = directory / f"{name}{round_}"
-            place.mkdir()
-            runs.append(child(__file__, name, str(place), cores=ALL))
+            small = place / "small"
+            small.mkdir(parents=True)
+            runs.append(child(__file__, name, (str(small), 100), str(place), ENTITIES, cores=ALL))
     for name, label in (("headway", "headway"), ("floor", "raw LMDB")):
         seconds, peak, before = (median(r[k] for r in found[name]) for k in ("seconds", "peak_mb", "before_mb"))
         section.rows.append((label, figure(ENTITIES / seconds), figure(seconds), figure(peak), figure(before)))
@@ -100,4 +101,4 @@ def measure(directory: Path, quick: bool) -> Section:
 
 
 if __name__ == "__main__" and len(sys.argv) > 1:
-    answer({"headway": headway, "floor": floor})
+    answer({"headway": warmed(headway), "floor": warmed(floor)})

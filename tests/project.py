@@ -230,7 +230,7 @@ def build(root: Path) -> Shop:
     for name, text in FILES.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text.lstrip("\n"))
-    (root / "data").mkdir()
+    (root / "data").mkdir(parents=True)
     random = np.random.default_rng(11)
     shop = Shop(root)
     shop.write_orders(_orders(random))

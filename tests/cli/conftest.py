@@ -13,7 +13,7 @@ from tests.project import Shop
 @pytest.fixture
 def empty(tmp_path: Path) -> Shop:
     """The project before anything ran."""
-    return project.build(tmp_path / "shop")
+    return project.build(tmp_path / "empty" / "shop")
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ def findings(shop: Shop, *arguments: str, code: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = shop.call("doctor", "--json", *port, *arguments, code=code).json()
     told = shop.call("doctor", *port, *arguments, code=code).out
     for finding in found:
-        assert finding["found"] in told
-        assert finding["mend"] in told
         assert finding["ok"] or finding["mend"]
+        assert finding["what"] == "disk" or finding["found"] in told  # free space changes all the time
+        assert finding["mend"] in told
     return found
 
 

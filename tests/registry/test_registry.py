@@ -208,7 +208,7 @@ def test_no_rollback_to_a_version_that_cannot_answer(registry: Registry, trained
     with pytest.raises(RollbackRefused, match=r"m@1 cannot answer: view 'zone' .* `headway features materialize zone`"):
         registry.rollback("m", by="me", why="", ready=unready)
     (registry.directory(registry.show("m", 1)) / "pooled.txt").unlink()
-    with pytest.raises(RollbackRefused, match=r"pooled\.txt of m@1 is missing .*`headway reproduce m@1`"):
+    with pytest.raises(RollbackRefused, match=r"pooled\.txt of m@1 is missing .* put the file back"):
         registry.rollback("m", by="me", why="", ready=lambda _: None)
     assert len(registry.log("m")) == 2
 

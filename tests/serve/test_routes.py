@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from typing import Any
@@ -212,3 +213,35 @@ def test_views_of_the_project_are_served_too(world, serving, zones) -> None:
     with serving(views=[zones]) as running:
         client = running.client()
         assert client.post("/v1/features/zone_traffic", {"entities": {"zone_id": 5}})[1]["features"]["trips_1h"] == [5]
+
+
+def raw(client, data: bytes, until: bytes) -> bytes:
+    """What comes back for ``data`` until ``until`` has been read."""
+    with socket.create_connection(("127.0.0.1", client.connection.port), 5) as connection:
+        connection.sendall(data)
+        got = b""
+        while until not in got:
+            part = connection.recv(65536)
+            assert part, got
+            got += part
+        return got
+
+
+def test_a_client_that_asks_before_it_sends(client, one) -> None:
+    body = json.dumps(one).encode()
+    head = b"POST /v1/models/trip_duration/predict HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n"
+    head += b"content-length: %d\r\n\r\n" % len(body)
+    with socket.create_connection(("127.0.0.1", client.connection.port), 5) as connection:
+        connection.sendall(head)
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_requests_sent_before_the_answers_came(client) -> None:
+    first = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-request-id: first\r\n\r\n"
+    second = b"HEAD /healthz HTTP/1.1\r\nhost: localhost\r\nx-request-id: second\r\n\r\n"
+    last = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-request-id: last\r\nconnection: close\r\n\r\n"
+    got = raw(client, first + second + last, b'last\r\nconnection: close\r\n\r\n{"status":"ok"}')
+    assert got.count(b"HTTP/1.1 200 OK") == 3
+    assert got.index(b"first") < got.index(b"second") < got.index(b"last")

@@ -160,8 +160,10 @@ def _is_below(module: ModuleType, directory: Path) -> bool:
 def _import_one(name: str, root: Path) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except HeadwayError:
-        raise
+    except HeadwayError as error:
+        if str(root) in str(error):
+            raise
+        raise type(error)(f"{error} ({_line_of(error, root)})") from error  # a part of a declaration has no place
     except (Exception, SystemExit) as error:
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise DefinitionError(

@@ -52,7 +52,7 @@ class LastRun:
     def remember(self, begun: str, parts: Parts) -> None:
         """Note that a run did all it was asked, unless code or files changed under it."""
         patterns = sorted(
-            str(parts.settings.root / path)  # an absolute path stays as it is
+            path
             for source in parts.declarations.sources.values()
             if (path := parts.settings.sources.get(source.name, {}).get("path") or source.path)
         )
@@ -82,9 +82,11 @@ class LastRun:
         )
         return all(path.exists() for setting, path in own if setting is None)
 
-    def _inputs(self, patterns: Iterable[str]) -> str:
-        files = sorted({Path(f) for pattern in patterns for f in glob.glob(pattern, recursive=True)})  # noqa: PTH207
-        return content_digest(files, self._settings.home / "digests.json")
+    def _inputs(self, patterns: Iterable[str]) -> list[str]:
+        """A digest of the files of each pattern. Patterns are kept as declared: a project may be moved or copied."""
+        root, cache = self._settings.root, self._settings.home / "digests.json"
+        found = [sorted(map(Path, glob.glob(str(root / p), recursive=True))) for p in patterns]  # noqa: PTH207
+        return [content_digest(files, cache) for files in found]
 
     def _code(self) -> str:
         """Project files by content; settings, the process environment's overrides, libraries and headway itself."""

@@ -18,6 +18,7 @@ from headway.define.records import ViewPlan
 from headway.errors import StoreBusy, StoreError
 from headway.serve._app import App, Limits
 from headway.serve._metrics import Metrics
+from headway.serve._protocol import OneWriteProtocol
 from headway.serve._protocols import Catalogue, FeatureReader
 from headway.serve._route import POLL_SECONDS, Router, Table, Watcher, version_loader
 
@@ -128,7 +129,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             loop="uvloop",
-            http="httptools",
+            http=OneWriteProtocol,
             ws="none",
             lifespan="off",
             interface="asgi3",

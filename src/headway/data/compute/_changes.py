@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from headway.data.compute._codes import KeyCodes
 from headway.data.compute._timeline import later
+from headway.data.compute._types import from_numpy
 from headway.define.records import BEGINNING, FOREVER, Events, ViewPlan
 
 
@@ -33,5 +34,5 @@ def changed_rows(plan: ViewPlan, events: Events, previous_r: int, r: int) -> np.
 
 def distinct_keys(plan: ViewPlan, events: Events, chosen: np.ndarray) -> pa.Table:
     """The keys of the chosen rows, each once, in the order of their values."""
-    keys = KeyCodes(events.keys.filter(pa.array(chosen)), plan.keys)
+    keys = KeyCodes(events.keys.take(from_numpy(np.flatnonzero(chosen))), plan.keys)
     return keys.distinct()[1]

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headway.data.compute._types import arrow_type, as_array
+from headway.data.compute._types import arrow_type, as_array, from_numpy, to_numpy
 from headway.define.records import Field
 from headway.errors import DataError
 
@@ -28,7 +28,7 @@ class KeyCodes:
         for column in columns[1:]:
             inner = self._encode(column, self._dictionaries)
             pairs = self.codes * len(self._dictionaries[-1]) + inner
-            self.codes = self._encode(pa.array(pairs), self._combined)
+            self.codes = self._encode(from_numpy(pairs), self._combined)
         last = self._combined or self._dictionaries
         self.count = len(last[-1])
 
@@ -36,7 +36,7 @@ class KeyCodes:
     def _encode(column: pa.Array, dictionaries: list[pa.Array]) -> np.ndarray:
         encoded = column.dictionary_encode()
         dictionaries.append(encoded.dictionary)
-        return np.asarray(encoded.indices).astype(np.int64)
+        return to_numpy(encoded.indices).astype(np.int64)
 
     def lookup(self, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         """The codes of the rows of ``table`` (-1: unknown, or a null), and which rows have no null in their key."""
@@ -45,12 +45,12 @@ class KeyCodes:
         whole = np.ones(keys.num_rows, dtype=bool)
         for column in columns:
             if column.null_count:
-                whole &= np.asarray(column.is_valid())
+                whole &= to_numpy(column.is_valid())
         codes = _find(columns[0], self._dictionaries[0])
         for column, inner, pairs in zip(columns[1:], self._dictionaries[1:], self._combined, strict=True):
             second = _find(column, inner)
             known = (codes >= 0) & (second >= 0)
-            codes = _find(pa.array(np.where(known, codes * len(inner) + second, -1)), pairs)
+            codes = _find(from_numpy(np.where(known, codes * len(inner) + second, -1)), pairs)
         codes[~whole] = -1
         return codes, whole
 
@@ -59,9 +59,9 @@ class KeyCodes:
         example = np.zeros(self.count, dtype=np.int64)
         example[self.codes] = np.arange(len(self.codes))
         chosen = np.arange(self.count) if codes is None else np.unique(codes)
-        table = self.table.take(pa.array(example[chosen]))
+        table = self.table.take(from_numpy(example[chosen]))
         order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in table.column_names])
-        return chosen[np.asarray(order)], table.take(order)
+        return chosen[to_numpy(order)], table.take(order)
 
 
 def key_columns(table: pa.Table, fields: tuple[Field, ...], what: str) -> pa.Table:
@@ -75,4 +75,7 @@ def key_columns(table: pa.Table, fields: tuple[Field, ...], what: str) -> pa.Tab
 
 def _find(column: pa.Array, dictionary: pa.Array) -> np.ndarray:
     found = pc.index_in(column, value_set=dictionary, skip_nulls=True)
-    return np.asarray(found.fill_null(-1)).astype(np.int64)
+    codes = to_numpy(found).astype(np.int64)
+    if found.null_count:
+        codes[~to_numpy(found.is_valid())] = -1
+    return codes

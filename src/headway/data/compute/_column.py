@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from headway.data.compute._digits import Scaled, Totals, squares
 from headway.data.compute._extremes import Extremes
 from headway.data.compute._timeline import Timeline
+from headway.data.compute._types import from_numpy, to_numpy
 from headway.data.compute._wavelet import Wavelet
 from headway.errors import DataError
 
@@ -56,7 +57,7 @@ class Column:
 
     @cached_property
     def _ordered(self) -> pa.Array:
-        return self.array.take(pa.array(self.rows))
+        return self.array.take(from_numpy(self.rows))
 
     @cached_property
     def integral(self) -> bool:
@@ -68,13 +69,13 @@ class Column:
         """The values at each position as numpy integers or doubles; decimals become doubles."""
         type_, ordered = self.array.type, self._ordered
         if pa.types.is_boolean(type_):
-            return np.asarray(ordered.cast(pa.int8()))
+            return to_numpy(ordered.cast(pa.int8()))
         if pa.types.is_integer(type_):
-            return np.asarray(ordered)
+            return to_numpy(ordered)
         if pa.types.is_floating(type_):
-            return np.asarray(ordered).astype(np.float64)
+            return to_numpy(ordered).astype(np.float64)
         if pa.types.is_decimal(type_):
-            return np.asarray(ordered.cast(pa.float64()))
+            return to_numpy(ordered.cast(pa.float64()))
         raise DataError(f"column {self.name!r} is {type_}, which cannot be added up; aggregate a number or a bool")
 
     @cached_property
@@ -170,7 +171,7 @@ def _plain(array: pa.Array | pa.ChunkedArray) -> pa.Array:
 def _present(array: pa.Array) -> np.ndarray | None:
     """Which values count; None if all do."""
     missing = pc.is_null(array, nan_is_null=pa.types.is_floating(array.type))
-    mask = ~np.asarray(missing)
+    mask = ~to_numpy(missing)
     return None if mask.all() else mask
 
 
@@ -181,13 +182,13 @@ def _dense_ranks(values: pa.Array, name: str) -> np.ndarray:
     elif pa.types.is_temporal(type_):
         values = values.view(pa.int32() if type_.bit_width == 32 else pa.int64())
     if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
-        return np.unique(values.to_numpy(), return_inverse=True)[1].astype(np.int64)
+        return np.unique(to_numpy(values), return_inverse=True)[1].astype(np.int64)
     try:
         encoded = values.dictionary_encode()
-        order = np.asarray(pc.sort_indices(encoded.dictionary))  # strings by their bytes, which is by code points
+        order = to_numpy(pc.sort_indices(encoded.dictionary))  # strings by their bytes, which is by code points
     except pa.ArrowException:
         raise DataError(f"column {name!r} is {type_}, whose values cannot be compared; use a plain column") from None
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
-    ranks: np.ndarray = rank[np.asarray(encoded.indices)]
+    ranks: np.ndarray = rank[to_numpy(encoded.indices)]
     return ranks

@@ -20,7 +20,7 @@ from headway.data.compute._column import Column
 from headway.data.compute._order import sort_pairs
 from headway.data.compute._timeline import Timeline, later
 from headway.data.compute._tree import TooManyRangesError
-from headway.data.compute._types import arrow_type
+from headway.data.compute._types import arrow_type, from_numpy
 from headway.define.records import BEGINNING, FOREVER, Events, FeaturePlan, Snapshot, ViewPlan
 from headway.errors import DataError
 
@@ -198,7 +198,7 @@ def _joined(*parts: Result) -> Result:
 def _index(rows: np.ndarray, number: np.ndarray) -> pa.Array:
     """The event rows to take, for rows that ask for the query ``number`` each."""
     asked = aggregate.rows_at(rows, number)
-    return pa.array(asked, mask=asked < 0)
+    return from_numpy(asked, asked < 0)
 
 
 def _scattered(result: Numbers, number: np.ndarray) -> pa.Array:
@@ -208,7 +208,7 @@ def _scattered(result: Numbers, number: np.ndarray) -> pa.Array:
     absent = number < 0
     if result.valid is not None:
         absent |= ~result.valid.take(number, mode="clip")
-    return pa.array(result.values.take(number, mode="clip"), mask=absent)
+    return from_numpy(result.values.take(number, mode="clip"), absent)
 
 
 def _cast(array: pa.Array, feature: FeaturePlan) -> pa.Array:

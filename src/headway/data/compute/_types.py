@@ -1,9 +1,10 @@
-"""Arrow types from the text that records carry."""
+"""Arrow types from the text that records carry, and arrays across the border between Arrow and numpy."""
 
 from __future__ import annotations
 
 import re
 
+import numpy as np
 import pyarrow as pa
 
 from headway.errors import DataError
@@ -11,6 +12,7 @@ from headway.errors import DataError
 _TIMESTAMP = re.compile(r"timestamp\[(s|ms|us|ns)(?:, tz=(.+))?\]")
 _DECIMAL = re.compile(r"decimal(32|64|128|256)?\((\d+), (-?\d+)\)")
 _DECIMALS = {"32": pa.decimal32, "64": pa.decimal64, "128": pa.decimal128, "256": pa.decimal256}
+_DTYPES = {"halffloat": "float16", "float": "float32", "double": "float64"}  # integers are called the same
 
 
 def arrow_type(text: str, example: pa.DataType | None = None) -> pa.DataType:
@@ -40,3 +42,24 @@ def as_array(column: pa.Array | pa.ChunkedArray, type_: pa.DataType, what: str) 
         return array.cast(type_)
     except pa.ArrowException as error:
         raise DataError(f"{what} is {array.type} and does not fit {type_}: {error}") from None
+
+
+def to_numpy(array: pa.Array) -> np.ndarray:
+    """Numbers or bools as numpy, anything where they are null; numbers without a copy. See ``from_numpy`` for why not ``to_numpy``."""
+    if pa.types.is_boolean(array.type):
+        return to_numpy(array.cast(pa.uint8())).view(bool)
+    dtype = np.dtype(_DTYPES.get(str(array.type), str(array.type)))
+    if len(array) == 0:
+        return np.empty(0, dtype=dtype)
+    whole = np.frombuffer(array.buffers()[1], dtype=dtype)
+    return whole[array.offset : array.offset + len(array)]
+
+
+def from_numpy(values: np.ndarray, absent: np.ndarray | None = None) -> pa.Array:
+    """Numbers as an Arrow array, null where ``absent``.
+
+    ``pa.array`` does the same, but its first call imports pandas where that is installed, which takes a second.
+    """
+    valid = None if absent is None else pa.py_buffer(np.packbits(~absent, bitorder="little"))
+    data = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [valid, data])
