@@ -165,9 +165,9 @@ def measure(directory: Path, quick: bool) -> Section:
         f"Point-in-time join, N labels × {VIEWS} views of N rows × {FLOATS} latest features with ttl, files to file",
         ("", "N", "seconds", "peak memory MB"),
         note=(
-            "Parquet in, Parquet out, all cores, a process for each run; imports and a first small run are not counted. "
-            "Same rules for all: the latest row strictly before the label, of equal times the last to arrive, null "
-            f"beyond the ttl of {TTL_DAYS} days. DuckDB has no memory limit set."
+            "Parquet in, Parquet out, all cores, a process for each run; imports and a first small run are not "
+            "counted. Same rules for all: the latest row strictly before the label, of equal times the last to "
+            f"arrive, null beyond the ttl of {TTL_DAYS} days. DuckDB has no memory limit set."
         ),
     )
     seconds: dict[tuple[str, int], float] = {}

@@ -20,7 +20,7 @@ from online import AS_OF, fill, plan_of, values_of
 
 ENTITIES, FEATURES, TREES, LEAVES = 10_000, 20, 100, 31
 MODEL = "bench"
-PREDICT, READ = f"/v1/models/{MODEL}/predict", "/v1/features/bench"
+PREDICT = f"/v1/models/{MODEL}/predict"
 
 
 def prepare(directory: str) -> dict[str, Any]:
@@ -126,11 +126,11 @@ def floor(directory: str) -> None:
     predict = _lightgbm(Path(directory) / "model.txt")
     decode, encode, key = msgspec.json.Decoder(_Request).decode, msgspec.json.Encoder().encode, struct.Struct(">q").pack
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(_: Any, receive: Any, send: Any) -> None:
         request = decode((await receive())["body"])
         with env.begin() as txn:
             row = txn.get(key(request.entities.entity))
-        body = encode({"predictions": [predict(row)] if scope["path"] == PREDICT else np.frombuffer(row).tolist()})
+        body = encode({"predictions": [predict(row)]})
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,4 @@
-"""The speed measurements of headway: `make bench`, or `python benchmarks/run.py [MEASURE…] [--quick] [--write]`.
+"""The speed measurements of headway: `make bench`, or `python benchmarks/run.py [MEASURE…] [--quick | --write]`.
 
 Every measure runs headway and a floor in the same run: the same work, written by hand against the same libraries with
 nothing around it. Figures are medians over rounds in which the contenders take turns.
@@ -45,6 +45,8 @@ def main() -> None:
     asked = parser.parse_args()
     if unknown := [name for name in asked.measures if name not in MEASURES]:
         parser.error(f"no measure is called {unknown[0]!r}; there are {', '.join(MEASURES)}")
+    if asked.write and (asked.quick or asked.measures):
+        parser.error("--write keeps the figures of a whole run; leave out --quick and the measures")
     begin, load = perf_counter(), _load()
     parts = []
     for name in asked.measures or MEASURES:

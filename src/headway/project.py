@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -163,10 +163,11 @@ def online_opener(settings: Settings) -> Callable[[bool], OnlineStore]:
     """How to open the environment's online store; the argument says read-only."""
     url = settings.online_url
 
-    def open_(readonly: bool) -> OnlineStore:
-        return backend(settings, "online_stores", url)(url, readonly=readonly)  # type: ignore[no-any-return]
+    @cache
+    def chosen() -> Callable[..., OnlineStore]:
+        return backend(settings, "online_stores", url)
 
-    return open_
+    return lambda readonly: chosen()(url, readonly=readonly)
 
 
 def check_overrides(settings: Settings, declarations: Declarations) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import project
+from tests.project import SHOPS, Shop, forget_package, kill_group
 
 import headway as hw
 from headway.data.lake import open_lake
-from tests import project
-from tests.project import SHOPS, Shop, forget_package, kill_group
 
 KILLS = 14  # in each of three chains
 

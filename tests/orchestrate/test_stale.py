@@ -5,7 +5,6 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
 from tests.project import Shop, stages
 
 TRAIN = {("train", "delivery")}
@@ -43,7 +42,9 @@ def test_a_comment_changes_nothing(shop: Shop) -> None:
 
 
 def test_a_comment_and_a_docstring_in_a_request_function_change_nothing(shop: Shop) -> None:
-    shop.edit("shop/features.py", "def at_request(minutes, distance):\n", "def at_request(minutes, distance):\n\n    # x\n")
+    shop.edit(
+        "shop/features.py", "def at_request(minutes, distance):\n", "def at_request(minutes, distance):\n\n    # x\n"
+    )
     shop.edit("shop/models.py", "import headway as hw", "# the models\n\nimport headway as hw")
     assert planned(shop) == set()
 
@@ -110,7 +111,11 @@ def test_a_window_runs_its_view_and_who_uses_it(shop: Shop) -> None:
 
 
 def test_a_check_is_checked_anew_and_nothing_else(shop: Shop) -> None:
-    shop.edit("shop/sources.py", 'timestamp="at", checks=[hw.not_null("shop_id")]', 'timestamp="at", checks=[hw.row_count(100)]')
+    shop.edit(
+        "shop/sources.py",
+        'timestamp="at", checks=[hw.not_null("shop_id")]',
+        'timestamp="at", checks=[hw.row_count(100)]',
+    )
     assert planned(shop) == {("check", "visits")}
     assert ran(shop) == {("check", "visits")}
     assert planned(shop) == set()

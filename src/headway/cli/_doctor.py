@@ -13,7 +13,9 @@ from headway.cli._show import Dir, Env, Json, print_json
 def doctor(
     project: Dir = ".",
     env: Env = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="The port that `serve` would take.", show_default="8000")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="The port that `serve` would take.", show_default="8000")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Look at settings, files, disk, locks, backends and the port, and say what to mend."""

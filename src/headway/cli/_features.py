@@ -145,6 +145,9 @@ def verify(
         for result in results:
             for e in result.examples:
                 print(f"  {result.view}.{e.feature} {e.keys}: served {e.served}, recomputed {e.recomputed}")
+    absent = [r.view for r in results if r.as_of is None]
+    if absent:
+        fail(f"not online: {', '.join(absent)}; `headway features materialize` puts them there", 3)
     bad = [r.view for r in results if not r.passed]
     if bad:
         fail(f"what is served is not what history says, or was late too often: {', '.join(bad)}", 3)

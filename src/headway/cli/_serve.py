@@ -11,7 +11,9 @@ from headway.cli._show import Dir, Env, open_project
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.", show_default="8000")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.", show_default="8000")
+    ] = None,
     project: Dir = ".",
     env: Env = None,
 ) -> None:

@@ -109,8 +109,7 @@ def _import(package_name: str, root: Path) -> list[ModuleType]:
     if not names:
         raise DefinitionError(f"package {package_name!r} in {root} has no modules; put declarations into {directory}")
     _forget_others(top, root)
-    if str(root) not in sys.path:
-        sys.path.insert(0, str(root))
+    sys.path[:] = [str(root), *(place for place in sys.path if place != str(root))]  # before other projects' roots
     importlib.invalidate_caches()
     modules = [_import_one(name, root) for name in names]
     for module in modules:

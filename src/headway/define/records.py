@@ -48,8 +48,8 @@ class FeaturePlan(msgspec.Struct, frozen=True):
 
     @property
     def is_latest(self) -> bool:
-        """Whether the feature is one row's value, so that ``ttl`` applies to it."""
-        return self.kind in ("row", "last", "first") and self.window is None
+        """Whether the feature is the latest value, so that ``ttl`` applies to it. The first value only gets older."""
+        return self.kind in ("row", "last") and self.window is None
 
     @property
     def empty(self) -> int | None:

@@ -17,6 +17,7 @@ from headway.errors import DataError, NotFoundError
 from headway.orchestrate._parts import Parts
 from headway.orchestrate.models import ModelStage
 from headway.orchestrate.training_set import Function, offered
+from headway.serve.batch import input_types
 from headway.serve.batch import predict_file as score_file
 from headway.train import Predictor
 
@@ -37,6 +38,14 @@ class Scorer:
             self._functions = {f.name: loader.function(f.module, f.qualname) for f in record.serving.functions}
         label = parts.declarations.models.get(record.model)
         self._timestamp = None if label is None else label.label.as_of or label.label.source.timestamp
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The types of the columns that the version, and the moment of a row, are read from."""
+        found = input_types(self.record.serving)
+        if self._timestamp is not None:
+            found.setdefault(self._timestamp, "timestamp[us, tz=UTC]")
+        return found
 
     def features(self, table: pa.Table) -> dict[str, np.ndarray]:
         """Every column the version can use, for the rows of a table."""
@@ -89,7 +98,9 @@ def predict_file(
 ) -> tuple[int, int]:
     """Score a file in bounded memory; returns the rows scored and the version that did it."""
     scorer = Scorer(parts, version_for(models, name, version))
-    rows = score_file(Path(source), Path(output), scorer.score, batch_rows=ROWS, progress=parts.progress)
+    rows = score_file(
+        Path(source), Path(output), scorer.score, types=scorer.types, batch_rows=ROWS, progress=parts.progress
+    )
     return rows, scorer.record.version
 
 

@@ -216,9 +216,7 @@ class Oracle:
         if self.view.ttl is None or None in key:
             return set()
         oldest, seen = now - length(self.view.ttl), self.visible(key, r)
-        latest = {
-            f.name: _latest(f, seen) for f in self.view.features if f.kind in ("row", "last", "first") and not f.window
-        }
+        latest = {f.name: _latest(f, seen) for f in self.view.features if f.kind in ("row", "last") and not f.window}
         return {name for name, fact in latest.items() if fact and fact.event is not None and fact.event < oldest}
 
 
@@ -233,7 +231,7 @@ def _latest(feature: Feature, seen: list[Fact]) -> Fact | None:
     filled = [f for f in candidates if not _null(f.row[feature.column])]
     if not filled:
         return None
-    return filled[0] if feature.kind == "first" else filled[-1]
+    return filled[-1]
 
 
 def _feature(feature: Feature, seen: list[Fact], r: int) -> Any:

@@ -38,7 +38,7 @@ def value_at_r(plan: ViewPlan, feature: FeaturePlan, versions: list[Version], ke
         return None
     if feature.kind in ("row", "last", "first"):
         chosen = rows[0 if feature.kind == "first" else -1]
-        old = plan.ttl is not None and feature.window is None and chosen.event != BEGINNING
+        old = plan.ttl is not None and feature.window is None and feature.kind != "first" and chosen.event != BEGINNING
         return "expired" if old and chosen.event < r - plan.ttl else chosen.values[feature.column]
     return _aggregate(feature, values)
 

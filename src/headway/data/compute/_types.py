@@ -45,14 +45,16 @@ def as_array(column: pa.Array | pa.ChunkedArray, type_: pa.DataType, what: str) 
 
 
 def to_numpy(array: pa.Array) -> np.ndarray:
-    """Numbers or bools as numpy, anything where they are null; numbers without a copy. See ``from_numpy`` for why not ``to_numpy``."""
+    """Numbers or bools as numpy, with anything in place of nulls; numbers without a copy.
+
+    Arrow's own ``to_numpy`` imports pandas, see ``from_numpy``.
+    """
     if pa.types.is_boolean(array.type):
         return to_numpy(array.cast(pa.uint8())).view(bool)
     dtype = np.dtype(_DTYPES.get(str(array.type), str(array.type)))
     if len(array) == 0:
         return np.empty(0, dtype=dtype)
-    whole = np.frombuffer(array.buffers()[1], dtype=dtype)
-    return whole[array.offset : array.offset + len(array)]
+    return np.frombuffer(array.buffers()[1], dtype=dtype, count=array.offset + len(array))[array.offset :]
 
 
 def from_numpy(values: np.ndarray, absent: np.ndarray | None = None) -> pa.Array:
