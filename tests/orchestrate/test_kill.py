@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import select
+import shutil
+import signal
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +22,7 @@ from tests.project import SHOPS, Shop, forget_package, kill_group
 import headway as hw
 from headway.data.lake import open_lake
 
-KILLS = 14  # in each of three chains
+KILLS = 12  # in each of three chains
 
 
 def state(shop: Shop) -> dict[str, Any]:
@@ -50,8 +56,6 @@ def state(shop: Shop) -> dict[str, Any]:
 
 
 def rows(shop: Shop, table: str) -> list[str]:
-    import pyarrow.parquet as pq
-
     files = open_lake(str(shop.home / "lake")).files(table)
     return sorted(str(row) for file in files for row in pq.read_table(file, partitioning=None).to_pylist())
 
@@ -63,29 +67,64 @@ def leftovers(shop: Shop) -> list[str]:
     return sorted(found + [str(f.relative_to(shop.home)) for f in shop.home.rglob("*.tmp")])
 
 
-def kill_often(shop: Shop, arguments: tuple[str, ...], moments: Iterator[float]) -> int:
-    """Start a command and kill it, over and over; returns how often it was killed before it came to its end."""
-    killed = 0
-    for moment in moments:
-        process = shop.start(*arguments)
-        try:
-            process.wait(moment)
-        except subprocess.TimeoutExpired:
+class Warm:
+    """Commands as children of a process that has imported everything: a kill then meets work, not imports."""
+
+    def __init__(self) -> None:
+        script = [sys.executable, str(Path(__file__).with_name("warm.py"))]
+        self._process = subprocess.Popen(
+            script, env=project.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        self._line()
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().decode().strip()
+
+    def run(self, shop: Shop, arguments: Sequence[str], kill_after: float | None = None) -> bool:
+        """Run a command and kill its process group after some seconds; whether it was killed before it ended."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([str(shop.root), list(arguments)]).encode() + b"\n")
+        self._process.stdin.flush()
+        pid = int(self._line())
+        if kill_after is not None and not select.select([self._process.stdout], [], [], kill_after)[0]:
+            os.killpg(pid, signal.SIGKILL)
+        status = int(self._line())
+        killed = os.WIFSIGNALED(status)
+        assert killed or os.WEXITSTATUS(status) == 0
+        return killed
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    made = Warm()
+    yield made
+    made.close()
+
+
+def kill_often(warm: Warm, shop: Shop, arguments: Sequence[str], longest: float, seed: int) -> None:
+    """Run a command and kill it, over and over, each time going on from where it was killed.
+
+    One that came to its end starts anew from where the chain began. The chain ends with a kill.
+    """
+    begun, chance, killed = shop.root.parent / "begun", random.Random(seed), 0
+    shutil.copytree(shop.root, begun)
+    while killed < KILLS:
+        if warm.run(shop, arguments, longest * chance.random()):
             killed += 1
-        finally:
-            kill_group(process)
-    return killed
+        else:
+            shutil.rmtree(shop.root)
+            shutil.copytree(begun, shop.root)
 
 
-def spread(longest: float, seed: int) -> Iterator[float]:
-    """Moments from early to late, so that a chain gets further each time; and never the same distance apart."""
-    chance = random.Random(seed)
-    return (longest * (0.15 + 0.85 * (n + chance.random()) / KILLS) for n in range(KILLS))
-
-
-def duration(shop: Shop, *arguments: str) -> float:
+def duration(warm: Warm, shop: Shop, *arguments: str) -> float:
     begun = time.monotonic()
-    shop.run(*arguments)
+    warm.run(shop, arguments)
     return time.monotonic() - begun
 
 
@@ -94,31 +133,28 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return state(project.finished(tmp_path_factory))
 
 
-def test_run_from_nothing(empty: Shop, tmp_path: Path, unbroken: dict[str, Any]) -> None:
-    longest = duration(project.copy(empty, tmp_path / "measured" / "shop"), "run")
-    killed = kill_often(empty, ("run",), spread(longest, 1))
-    assert killed >= KILLS // 2
-    empty.run("run")
+def test_run_from_nothing(warm: Warm, empty: Shop, tmp_path: Path, unbroken: dict[str, Any]) -> None:
+    longest = duration(warm, project.copy(empty, tmp_path / "measured" / "shop"), "run")
+    kill_often(warm, empty, ["run"], longest, 1)
+    warm.run(empty, ["run"])
     assert state(empty) == unbroken
 
 
-def test_train(shop: Shop, tmp_path: Path) -> None:
+def test_train(warm: Warm, shop: Shop, tmp_path: Path) -> None:
     shop.edit("shop/models.py", '"alpha": 1000.0', '"alpha": 1.0')
     whole = project.copy(shop, tmp_path / "whole" / "shop")
-    longest = duration(whole, "train", "delivery")
-    whole.run("run")
-    killed = kill_often(shop, ("train", "delivery"), spread(longest, 2))
-    assert killed >= KILLS // 2
-    shop.run("train", "delivery")
-    shop.run("run")
+    longest = duration(warm, whole, "train", "delivery")
+    warm.run(whole, ["run"])
+    kill_often(warm, shop, ["train", "delivery"], longest, 2)
+    warm.run(shop, ["train", "delivery"])
+    warm.run(shop, ["run"])
     assert state(shop) == state(whole)
 
 
-def test_materialize(shop: Shop, tmp_path: Path) -> None:
+def test_materialize(warm: Warm, shop: Shop, tmp_path: Path) -> None:
     shop.edit("headway.toml", project.NOW, "2024-03-02T00:30:00Z")
     whole = project.copy(shop, tmp_path / "whole" / "shop")
-    longest = duration(whole, "features", "materialize", "--full")
-    killed = kill_often(shop, ("features", "materialize", "--full"), spread(longest, 3))
-    assert killed >= KILLS // 2
-    shop.run("features", "materialize", "--full")
+    longest = duration(warm, whole, "features", "materialize", "--full")
+    kill_often(warm, shop, ["features", "materialize", "--full"], longest, 3)
+    warm.run(shop, ["features", "materialize", "--full"])
     assert state(shop) == state(whole)

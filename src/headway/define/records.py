@@ -260,6 +260,7 @@ class VersionRecord(msgspec.Struct, frozen=True):
     bundle: str  # digest of the code bundle
     metric: str = ""  # the one a gate looks at
     greater_is_better: bool = False
+    split: str = ""  # how test rows were chosen, as declared
     run_id: str | None = None  # MLflow run
 
 

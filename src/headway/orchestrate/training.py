@@ -150,6 +150,7 @@ def train_version(parts: Parts, model: Model) -> tuple[VersionRecord, GateResult
         bundle=bundle,
         metric=trained.metric,
         greater_is_better=trained.greater_is_better,
+        split=repr(model.split),
     )
     record = existing or parts.registry.register(staging, draft)
     shutil.rmtree(staging, ignore_errors=True)
@@ -223,6 +224,11 @@ def twin_figures(
         return (
             f"the twin of {name} was trained on rows up to a later moment than the candidate's test rows begin at, so"
             " there is no fair comparison; train the candidate on newer data, or promote it by hand"
+        )
+    if candidate.cut is None and (rival.split, rival.seed) != (candidate.split, candidate.seed):
+        return (
+            f"the test rows of {name} were drawn in another way (split or seed), so its twin may have seen the"
+            " candidate's; use the same split and seed, or promote the candidate by hand"
         )
     chosen = np.flatnonzero(test)
     subset = LabelRows(

@@ -59,8 +59,12 @@ def label_rows(parts: Parts, model: Model, now: int) -> LabelRows:
                 f" {source.name!r}; {suggest(wanted, names)}"
             )
     table = parts.binder.current_rows(source, now)
-    known, known_valid = instants(column(table, "__known"), None, "__known")
-    event, event_valid = instants(column(table, "__event"), None, "__event")
+    if source.timeless and label.as_of is not None:  # the moment of a row is the only time it has
+        event, event_valid = instants(column(table, label.as_of), None, f"column {label.as_of!r} of {source.name!r}")
+        known, known_valid = event, event_valid
+    else:
+        known, known_valid = instants(column(table, "__known"), None, "__known")
+        event, event_valid = instants(column(table, "__event"), None, "__event")
     known = known + (microseconds(label.matures) if label.matures else 0)
     keep = known_valid & event_valid & (known <= now) & np.asarray(column(table, label.column).is_valid())
     table, event, known = table.filter(pa.array(keep)), event[keep], known[keep]
