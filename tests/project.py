@@ -183,12 +183,12 @@ class Shop:
         """
         out, err = io.StringIO(), io.StringIO()
         forget_package()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.chdir(self.root):
-            with mock.patch.object(sys, "argv", ["headway", *arguments]):
-                try:
-                    main()
-                except SystemExit as left:
-                    ended = left.code if isinstance(left.code, int) else 1
+        argv = mock.patch.object(sys, "argv", ["headway", *arguments])
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.chdir(self.root), argv:
+            try:
+                main()
+            except SystemExit as left:
+                ended = left.code if isinstance(left.code, int) else 1
         found = Outcome(ended, out.getvalue(), err.getvalue())
         assert "Traceback" not in found.out + found.err, found.err
         assert code is None or found.code == code, f"{arguments} ended with {found.code}:\n{found.out}\n{found.err}"

@@ -15,14 +15,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from tests import project
-from tests.project import SHOPS, Shop, forget_package, kill_group
+from tests.project import SHOPS, Shop, forget_package
 
 import headway as hw
 from headway.data.lake import open_lake
 
-KILLS = 12  # in each of three chains
+KILLS = 13  # in each of three chains
 
 
 def state(shop: Shop) -> dict[str, Any]:
