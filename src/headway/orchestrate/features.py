@@ -210,11 +210,14 @@ class OnlineStage:
         missing = [name for name in names if name not in keys]
         if missing:
             raise UsageError(f"view {view!r} needs the keys {', '.join(names)}; {', '.join(missing)} is missing")
-        try:
-            table = pa.table({key.name: pa.array(keys[key.name]).cast(arrow_type(key.type)) for key in plan.keys})
-        except pa.ArrowException as error:
-            raise UsageError(f"a key of view {view!r} cannot be read: {str(error).splitlines()[0]}") from None
-        return self.read(view, table)
+        columns = {}
+        for key in plan.keys:
+            try:
+                columns[key.name] = pa.array(keys[key.name], pa.string()).cast(arrow_type(key.type))
+            except pa.ArrowException:
+                got = ", ".join(map(repr, keys[key.name]))
+                raise UsageError(f"key {key.name!r} of view {view!r} is of type {key.type}, got {got}") from None
+        return self.read(view, pa.table(columns))
 
 
 def history(
