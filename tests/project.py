@@ -11,7 +11,6 @@ import io
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -165,17 +164,6 @@ class Shop:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-c", "from headway.cli import main; main()", *arguments]
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """A command in a process group of its own, to be killed."""
-        return subprocess.Popen(
-            self.command(*arguments),
-            cwd=self.root,
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
     def call(self, *arguments: str, code: int | None = 0) -> Outcome:
         """A command in this process, for what needs no process of its own: nothing heavy is imported twice.
 
@@ -203,13 +191,6 @@ class Shop:
         assert "Traceback" not in found.out + found.err, found.err
         assert code is None or found.code == code, f"{arguments} ended with {found.code}:\n{found.out}\n{found.err}"
         return found
-
-
-def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL for a process and all it started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def environment() -> dict[str, str]:
