@@ -54,7 +54,7 @@ def test_objects_are_found_in_namespaces_and_containers_and_through_each_other(l
             return {"m": n}
         model = hw.Model("m", label=hw.Label(hw.Source("labels", path="l.csv", timestamp="at"), "y"), features=[f],
                          estimator="x:Y")
-        batch = [hw.BatchPrediction("b", model=model, input=hw.Source("rows", path="r.csv"), output="out.parquet")]
+        batch = [hw.BatchPrediction("b", model=model, input=hw.Source("rows", path="r.csv"), output="lake:out")]
         itself = []
         itself.append(itself)
         """,
