@@ -100,7 +100,7 @@ class Registry:
     def needed_versions(self) -> list[VersionRecord]:
         """The versions, of all models, that answer for some segment now or would after one rollback."""
         return [
-            self.show(model, version) for model in self.metadata.versions.models() for version in self._needed(model)
+            self.show(model, version) for model in self.metadata.versions.models() for version in _needed(self, model)
         ]
 
     def promote(
@@ -124,7 +124,7 @@ class Registry:
             ArtifactError: the version's files are missing or changed.
         """
         record = self.show(model, version)
-        self._check_segment(record, segment)
+        _check_segment(self, record, segment)
         self.verify_files(record)
         for _ in range(_TRIES):
             log = self.log(model)
@@ -157,21 +157,21 @@ class Registry:
         log = self.log(model)
         version = previous(log, segment)
         if version is None:
-            raise RollbackRefused(self._nothing_before(model, segment, log))
+            raise RollbackRefused(_nothing_before(self, model, segment, log))
         record = self.show(model, version)
-        self._check_segment(record, segment)
+        _check_segment(self, record, segment)
         self._check_ready(record, ready)
         figures = {**_own_figures(record), "before": live_version(log, segment)}
         return self._append(log, "rollback", model, segment, version, by, why, figures)
 
     def hold(self, model: str, segment: str | None = None, *, by: str, why: str) -> Deployment:
         """Forbid automatic promotion until a release or a promotion by hand."""
-        self._check_known(model)
+        _check_known(self, model)
         return self._append(self.log(model), "hold", model, segment, None, by, why, {})
 
     def release(self, model: str, segment: str | None = None, *, by: str, why: str = "") -> Deployment | None:
         """Allow automatic promotion again; without a segment, everywhere. None if nothing was held."""
-        self._check_known(model)
+        _check_known(self, model)
         log = self.log(model)
         if held(log, segment) is None:
             return None
@@ -247,12 +247,6 @@ class Registry:
             expected_last=log[-1].id if log else 0,
         )
 
-    def _needed(self, model: str) -> list[int]:
-        log = self.log(model)
-        now = live(log)
-        found = {*now.values(), *(v for s in now if (v := previous(log, s)) is not None)}
-        return sorted(found)
-
     def _check_ready(self, record: VersionRecord, ready: Ready | None) -> None:
         name = f"{record.model}@{record.version}"
         try:
@@ -265,32 +259,6 @@ class Registry:
         reason = ready(record) if ready is not None else None
         if reason:
             raise RollbackRefused(f"{name} cannot answer: {reason}")
-
-    def _nothing_before(self, model: str, segment: str | None, log: Sequence[Deployment]) -> str:
-        version = live_version(log, segment)
-        where = f"{model!r}" if segment is None else f"segment {segment!r} of {model!r}"
-        if version is None:
-            self._check_known(model)
-            return f"no version of {where} is live; `headway models promote {model} VERSION` makes one answer"
-        return (
-            f"no version was live for {where} before version {version}; "
-            f"`headway models promote {model} VERSION` makes another one answer"
-        )
-
-    def _check_known(self, model: str) -> None:
-        models = self.metadata.versions.models()
-        if model not in models:
-            raise NotFoundError.among("model", model, models)
-
-    def _check_segment(self, record: VersionRecord, segment: str | None) -> None:
-        if segment is None:
-            return
-        if record.serving.segment is None:
-            raise UsageError(f"version {record.version} of {record.model!r} has no segments; leave the segment out")
-        versions = self.versions(record.model)
-        known = {s for v in versions for s in (*v.serving.segments, *v.segment_metrics)}
-        if segment not in known:
-            raise NotFoundError.among(f"segment of {record.model!r}", segment, known)
 
 
 def _own_figures(record: VersionRecord) -> dict[str, Any]:
@@ -316,3 +284,39 @@ def _already_live(log: Sequence[Deployment], version: int, segment: str | None) 
     if not everywhere or now.get(segment, now.get(None)) != version:
         return None
     return next(line for line in reversed(log) if line.version == version and line.action in ("promote", "rollback"))
+
+
+def _needed(registry: Registry, model: str) -> list[int]:
+    log = registry.log(model)
+    now = live(log)
+    found = {*now.values(), *(v for s in now if (v := previous(log, s)) is not None)}
+    return sorted(found)
+
+
+def _nothing_before(registry: Registry, model: str, segment: str | None, log: Sequence[Deployment]) -> str:
+    version = live_version(log, segment)
+    where = f"{model!r}" if segment is None else f"segment {segment!r} of {model!r}"
+    if version is None:
+        _check_known(registry, model)
+        return f"no version of {where} is live; `headway models promote {model} VERSION` makes one answer"
+    return (
+        f"no version was live for {where} before version {version}; "
+        f"`headway models promote {model} VERSION` makes another one answer"
+    )
+
+
+def _check_segment(registry: Registry, record: VersionRecord, segment: str | None) -> None:
+    if segment is None:
+        return
+    if record.serving.segment is None:
+        raise UsageError(f"version {record.version} of {record.model!r} has no segments; leave the segment out")
+    versions = registry.versions(record.model)
+    known = {s for v in versions for s in (*v.serving.segments, *v.segment_metrics)}
+    if segment not in known:
+        raise NotFoundError.among(f"segment of {record.model!r}", segment, known)
+
+
+def _check_known(registry: Registry, model: str) -> None:
+    models = registry.metadata.versions.models()
+    if model not in models:
+        raise NotFoundError.among("model", model, models)
