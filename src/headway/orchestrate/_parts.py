@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headway.clock import Clock
+from headway.clock import Clock, DataClock
 from headway.data.binding import Binder, load_events
 from headway.data.engine import Engine
 from headway.data.lake import Lake
@@ -56,6 +56,12 @@ class Parts:
                 del self._events[stale]
             self._events[at] = load_events(plan, self.lake, self.engine, tables)
         return self._events[at]
+
+    def rows_changed(self) -> None:
+        """Forget what was learned from the rows, because there are others now."""
+        self.binder.forget()
+        if isinstance(self.clock, DataClock):
+            self.clock.reset()
 
     def table_versions(self, plan: ViewPlan) -> dict[str, int]:
         """The lake tables a view reads, with their newest versions."""

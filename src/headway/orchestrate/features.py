@@ -131,9 +131,11 @@ class FeatureStage:
         digest, stages = f"{result.as_of}:{result.version}", self._parts.metadata.stages
         if not stages.find("materialize", plan.fingerprint, digest):
             stages.put("materialize", plan.fingerprint, digest, output, at)
-        current = stages.get("view", plan.name)
-        if current is None or current.digest != plan.fingerprint:
-            stages.put("view", plan.name, plan.fingerprint, plan, at)  # what the feature server reads
+        current, declared = stages.get("view", plan.name), self._parts.declarations.views.get(plan.name)
+        # What the feature server reads: the project's own definition, not that of an old version kept beside it.
+        own = declared is None or self._parts.binder.view(declared).fingerprint == plan.fingerprint
+        if own and (current is None or current.digest != plan.fingerprint):
+            stages.put("view", plan.name, plan.fingerprint, plan, at)
 
     def verify(self, views: Views | None = None, *, late_limit: float = 0.01) -> list[VerifyResult]:
         """Compute again what the online store serves, at the as-of it serves and from the data it was made of.

@@ -207,7 +207,7 @@ def copy(parts: Parts, source: Source) -> IngestResult:
     override = parts.settings.sources.get(source.name, {}).get("path")
     cache = parts.settings.home / "digests.json"
     found = ingest(source, parts.root, parts.lake, path_override=override, cache=cache)
-    parts.binder.forget()
+    parts.rows_changed()
     return found
 
 
