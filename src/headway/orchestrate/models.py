@@ -10,8 +10,8 @@ from headway.data.online import OnlineReader
 from headway.define import Model
 from headway.define.records import Deployment, GateResult, VersionRecord
 from headway.errors import NotFoundError
+from headway.locks import exclusive
 from headway.orchestrate import catalog
-from headway.orchestrate._locks import exclusive
 from headway.orchestrate._parts import Parts
 from headway.orchestrate.features import FeatureStage
 from headway.orchestrate.training import train_version

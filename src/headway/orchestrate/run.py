@@ -14,8 +14,8 @@ from headway.data.quality import raise_for, run_checks
 from headway.define import Source
 from headway.define.records import CheckResult, GateResult, IngestResult, VersionRecord
 from headway.errors import CheckFailed, GateRefused, HeadwayError
+from headway.locks import exclusive
 from headway.orchestrate import plan as planning
-from headway.orchestrate._locks import exclusive
 from headway.orchestrate._parts import Parts
 from headway.orchestrate.batch import predict_batch
 from headway.orchestrate.features import FeatureStage

@@ -27,8 +27,8 @@ import msgspec
 
 from headway.define.records import ServingPlan, VersionRecord
 from headway.errors import StoreError
+from headway.locks import exclusive
 from headway.metadata import Metadata, ProjectedVersion
-from headway.registry._lock import waiting_lock
 from headway.registry._mlflow_fields import (
     DIGEST_TAG,
     MODEL_TAG,
@@ -100,7 +100,8 @@ def project_to_mlflow(
     if not chosen:
         return ProjectionResult()
     try:
-        with waiting_lock(artifacts.parent / "locks" / "mlflow.lock", "MLflow's store"), _quiet():
+        lock = artifacts.parent / "locks" / "mlflow.lock"
+        with exclusive(lock, "telling MLflow", patience=60), _quiet():
             projector = _open(metadata, artifacts, tracking)
             return _sum(_guarded(projector, model) for model in chosen)
     except Exception as error:  # noqa: BLE001 (whatever MLflow, its database and its disk may raise)

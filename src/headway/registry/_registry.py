@@ -12,10 +12,10 @@ import msgspec
 
 from headway.define.records import Deployment, VersionRecord
 from headway.errors import ArtifactError, GateRefused, NotFoundError, RollbackRefused, StoreBusy, StoreError, UsageError
+from headway.locks import exclusive
 from headway.metadata import Metadata, held, live, live_version, previous
 from headway.registry._compare import Comparison, comparison
 from headway.registry._files import digests, publish, verify
-from headway.registry._lock import waiting_lock
 
 _TRIES = 10
 
@@ -47,7 +47,7 @@ class Registry:
             ArtifactError: ``staging`` is empty, or not what ``draft.files`` says.
             StoreBusy: another process has been registering a version of this model for over a minute.
         """
-        with waiting_lock(self._lock(draft.model), f"registering a version of {draft.model!r}"):
+        with exclusive(self._lock(draft.model), f"registering a version of {draft.model!r}", patience=60):
             existing = self.metadata.versions.by_digest(draft.model, draft.digest)
             if existing is None:
                 return self._register_new(staging, draft)

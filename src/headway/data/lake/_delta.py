@@ -10,11 +10,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from headway.data.lake._durable import exclusive, make_directory, staged_file
+from headway.data.lake._durable import make_directory, staged_file
 from headway.data.lake._errors import named
 from headway.data.lake._log import LOG, read_note, versions
 from headway.data.lake._protocol import Mode, Note
 from headway.errors import NotFoundError, UsageError
+from headway.locks import exclusive
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,7 +52,7 @@ class DeltaLake:
             with staged_file(folder / _STAGING) as file:
                 rows = write_rows(table, file, data, schema)
                 facts = note() if callable(note) else note
-                with exclusive(folder / _STAGING / "lock", f"lake table {table!r}"):
+                with exclusive(folder / _STAGING / "lock", f"writing lake table {table!r}", patience=60):
                     return commit(folder, mode, schema, settle(folder, file, rows), facts)
 
     def version(self, table: str) -> int | None:

@@ -4,30 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
-
-from headway.errors import StoreBusy
-
-_PAUSE = 0.02
-_ATTEMPTS = 3_000  # a minute of pauses
-
-
-@contextmanager
-def exclusive(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file ``path``. It is the kernel's lock, so that of a dead process is free."""
-    with path.open("ab") as file:
-        for _ in range(_ATTEMPTS):
-            if _try_lock(file):
-                break
-            time.sleep(_PAUSE)
-        else:
-            raise StoreBusy(f"{what} is being written by another process; try again when it has ended")
-        yield
 
 
 @contextmanager
