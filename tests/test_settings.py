@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.errors import NotFoundError, SettingsError
-from headway.settings import SETTINGS, VARIABLES, ServeSettings, Settings, load_settings
+from headway.settings import SETTINGS, VARIABLES, AlertSettings, ConsoleSettings, ServeSettings, Settings, load_settings
 
 HEAD = '[project]\nname = "trips"\ndefinitions = "trips"\n'
 Write = Callable[[str], Path]
@@ -45,8 +45,9 @@ def test_two_lines_are_enough(write: Write) -> None:
 
 def test_every_field_has_a_sentence() -> None:
     public = {field.name for field in fields(Settings) if not field.name.startswith("_")}
-    named = public - {"root", "env", "project", "serve"} | {"name"}
-    assert set(SETTINGS) == named | {f"serve.{field.name}" for field in fields(ServeSettings)}
+    groups = {"serve": ServeSettings, "console": ConsoleSettings, "alerts": AlertSettings}
+    named = public - {"root", "env", "project", *groups} | {"name"}
+    assert set(SETTINGS) == named | {f"{name}.{f.name}" for name, group in groups.items() for f in fields(group)}
     assert all(doc.endswith(".") for doc in SETTINGS.values())
 
 
@@ -249,3 +250,14 @@ def test_nobody_s_setting_has_no_origin(write: Write) -> None:
 def test_variables_are_named_after_their_settings() -> None:
     assert VARIABLES["HEADWAY_SERVE_PORT"] == "serve.port"
     assert set(VARIABLES.values()) <= set(SETTINGS)
+
+
+def test_a_token_is_never_shown(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPERATOR", "o-secret-1")
+    root = write('[env.local.console]\noperator_token = "${OPERATOR}"\nreader_token = "r-secret-2"\n')
+    settings = load_settings(root)
+    assert settings.console.operator_token == "o-secret-1"
+    shown = {name: value for name, value, _ in settings.describe()}
+    assert shown["console.operator_token"] == "${OPERATOR}"
+    assert shown["console.reader_token"] == "***"
+    assert "secret" not in settings.redact("o-secret-1 and r-secret-2") + repr(settings) + repr(settings.console)

@@ -52,6 +52,7 @@ class _Key:
     choices: tuple[str, ...] = ()
     pattern: re.Pattern[str] | None = None
     range: tuple[int, int] = (1, 2**31 - 1)
+    secret: bool = False
 
 
 _KEYS: Mapping[str, _Key] = {
@@ -87,6 +88,23 @@ _KEYS: Mapping[str, _Key] = {
     "serve.hosts": _Key(
         "Names, with commas between, that may stand in a request's Host header besides loopback ones; * allows all."
     ),
+    "serve.log": _Key(
+        "What the prediction log does when the disk cannot keep up: drop rows and count them, or let requests wait; "
+        "off keeps no log.",
+        choices=("drop", "wait", "off"),
+    ),
+    "serve.log_rows": _Key("How many predicted rows the log may hold in memory.", kind="number", range=(1, 10_000_000)),
+    "console.operator_token": _Key(
+        "Who sends this token may start, promote and acknowledge; without it everybody who reaches the console may.",
+        secret=True,
+    ),
+    "console.reader_token": _Key("Who sends this token may look at the console; with it, others may not.", secret=True),
+    "alerts.webhook": _Key("A URL that gets every alert as JSON.", secret=True),
+    "alerts.slack": _Key("A Slack-compatible webhook that gets every alert as text.", secret=True),
+    "alerts.email": _Key("Addresses, with commas between, that get every alert by e-mail."),
+    "alerts.smtp": _Key("The mail server, such as smtp://user:${SMTP_PASSWORD}@mail.example.com:587."),
+    "alerts.command": _Key("A command that gets every alert as JSON on its standard input."),
+    "alerts.repeat": _Key("After how many hours an alert that is still found is told again.", kind="number"),
     "sources": _Key(
         "Another path for a source of the project; its schema must be the same.",
         kind="sources",
@@ -112,6 +130,31 @@ class ServeSettings:
     host: str = "127.0.0.1"
     port: int = 8000
     hosts: str = ""
+    log: Literal["drop", "wait", "off"] = "drop"
+    log_rows: int = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ConsoleSettings:
+    """Who may use the console."""
+
+    operator_token: str | None = None
+    reader_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class AlertSettings:
+    """Where alerts go; any number of these."""
+
+    webhook: str | None = None
+    slack: str | None = None
+    email: str | None = None
+    smtp: str | None = None
+    command: str | None = None
+    repeat: int = 24
+
+
+_GROUPS: Mapping[str, type] = {"serve": ServeSettings, "console": ConsoleSettings, "alerts": AlertSettings}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -136,6 +179,8 @@ class Settings:
     memory_limit: str | None = None
     threads: int | None = None
     serve: ServeSettings = field(default_factory=ServeSettings)
+    console: ConsoleSettings = field(default_factory=ConsoleSettings)
+    alerts: AlertSettings = field(default_factory=AlertSettings)
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     _origins: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -233,12 +278,17 @@ def load_settings(root: str | Path = ".", env: str | None = None) -> Settings:
         root=file.parent,
         env=chosen,
         project=values.pop("name"),
-        serve=ServeSettings(**{name[6:]: values.pop(name) for name in list(values) if name.startswith("serve.")}),
+        **{group: kind(**_popped(values, f"{group}.")) for group, kind in _GROUPS.items()},
         **values,
         _origins={name: at.origin for name, at in written.items()},
-        _shown={name: _covered(_as_text(at.value)) for name, at in written.items()},
+        _shown={name: _shown_as(name, at) for name, at in written.items()},
         _secrets=secrets,
     )
+
+
+def _popped(values: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Take the values whose names begin with ``prefix`` out, under the rest of their names."""
+    return {name.removeprefix(prefix): values.pop(name) for name in list(values) if name.startswith(prefix)}
 
 
 def _find(root: Path) -> Path:
@@ -300,8 +350,8 @@ def _table(file: Path, where: str, value: object) -> dict[str, Any]:
 
 def _flat(file: Path, where: str, section: object) -> Iterator[tuple[str, Any]]:
     for name, value in _table(file, where, section).items():
-        if name == "serve":
-            yield from ((f"serve.{key}", inner) for key, inner in _table(file, f"{where}.serve", value).items())
+        if name in _GROUPS:
+            yield from ((f"{name}.{key}", inner) for key, inner in _table(file, f"{where}.{name}", value).items())
         else:
             yield name, value
 
@@ -342,7 +392,17 @@ def _value(file: Path, name: str, written: _Written, secrets: dict[str, str]) ->
         value = _expanded(where, value, secrets)
     elif isinstance(value, str):
         _remember_passwords(value, secrets)
+    if key.secret and isinstance(value, str):
+        _remember(value, "***", secrets)
     return _typed(where, key, value)
+
+
+def _shown_as(name: str, written: _Written) -> str:
+    """What may be shown of a value: of a secret no more than the variable it comes from."""
+    text = _as_text(written.value)
+    if _KEYS[name].secret and not (written.literal and _REFERENCE.fullmatch(text)):
+        return "***"
+    return _covered(text)
 
 
 def _typed(where: str, key: _Key, value: Any) -> Any:
