@@ -3,6 +3,7 @@
 #   make test    the test suite; what was skipped, and why, is listed at the end.  ARGS="-k clock" goes to pytest
 #   make check   formatting, lint, types, import contracts
 #   make bench   the speed measurements of DESIGN §6.  ARGS goes to benchmarks/run.py
+#   make bench-steps   the overhead of a step beside Metaflow and `airflow dags test`, in environments of their own
 #   make env     only the environment, in .venv
 #   make format  rewrite the sources as `make check` wants them
 #   make lock    resolve pyproject.toml into the lock files again (UPGRADE=--upgrade for the newest of everything)
@@ -19,7 +20,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 INSTALL_HEADWAY := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: help demo test check bench env format lock clean
+.PHONY: help demo test check bench bench-steps env format lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -38,6 +39,9 @@ check: .venv/.dev
 
 bench: .venv/.dev
 	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-steps: .venv/.dev
+	@$(BIN)/python benchmarks/run.py steps $(ARGS)
 
 env: .venv/.dev
 

@@ -90,17 +90,18 @@ def _record() -> Any:
     )
 
 
-def headway(directory: str) -> None:
+def headway(directory: str, logged: bool) -> None:
     from headway.data.online import OnlineReader
     from headway.data.online.lmdb import LmdbStore
     from headway.metadata import open_metadata
     from headway.registry import Registry
-    from headway.serve import RegistryCatalogue, serve
+    from headway.serve import PredictionLog, RegistryCatalogue, serve
 
     place = Path(directory)
     registry = Registry(open_metadata(f"sqlite:///{place}/metadata.db", "bench", "local"), place / "artifacts", _now)
     reader = OnlineReader(LmdbStore(place / "online", readonly=True))
-    serve(RegistryCatalogue(registry), reader, _now, views=[plan_of(FEATURES)], port=0)
+    log = PredictionLog(place) if logged else None
+    serve(RegistryCatalogue(registry), reader, _now, views=[plan_of(FEATURES)], port=0, log=log)
 
 
 def _now() -> int:
@@ -198,7 +199,8 @@ def measure(directory: Path, quick: bool) -> Section:
         ("", "connections", "requests/s", "p50 µs", "p99 µs"),
         note=(
             "Loopback, keep-alive, one core for the server and the other for the client, which sends a random entity "
-            "once the last answer is there. Floor: an ASGI application on uvicorn (uvloop, httptools) that decodes "
+            "once the last answer is there. Every prediction is logged, as in production, unless said. Floor: an ASGI "
+            "application on uvicorn (uvloop, httptools) that decodes "
             "with msgspec, gets from LMDB and calls LightGBM's C function. Medians of alternating rounds."
         ),
     )
@@ -207,11 +209,13 @@ def measure(directory: Path, quick: bool) -> Section:
     expected = child(__file__, "prepare", str(directory))["prediction"]
     most, seconds = (1, 1.0) if quick else (5, 2.0)
     with (
-        server(__file__, "headway", str(directory), cores=SERVER) as ours,
+        server(__file__, "headway", str(directory), True, cores=SERVER) as ours,
+        server(__file__, "headway", str(directory), False, cores=SERVER) as silent,
         server(__file__, "floor", str(directory), cores=SERVER) as raw,
     ):
-        ports = {"headway": ours, "floor": raw}
+        ports = {"headway": ours, "silent": silent, "floor": raw}
         _wait_until_ready(ours)
+        _wait_until_ready(silent)
         for name, port in ports.items():
             if abs(_ask(port) - expected) > 1e-9:
                 raise SystemExit(f"{name} predicts {_ask(port)}, not {expected}")
@@ -228,11 +232,14 @@ def measure(directory: Path, quick: bool) -> Section:
 
 def _add(section: Section, connections: int, runs: dict[str, list[dict[str, Any]]]) -> None:
     rate = {name: median(run["rate"] for run in found) for name, found in runs.items()}
-    for name, label in (("headway", "headway"), ("floor", "raw ASGI on uvicorn")):
+    labels = {"headway": "headway", "silent": "headway without its log", "floor": "raw ASGI on uvicorn"}
+    for name, label in labels.items():
         p50, p99 = (1e6 * median(run[k] for run in runs[name]) for k in ("p50", "p99"))
         section.rows.append((label, str(connections), figure(rate[name]), figure(p50), figure(p99)))
     ratio = rate["headway"] / rate["floor"]
     section.judge(f"requests/s on {connections}, headway ÷ floor", ratio, "≥ 0.6", ratio >= 0.6)
+    ratio = rate["headway"] / rate["silent"]
+    section.judge(f"requests/s on {connections}, with the log ÷ without", ratio, "≥ 0.9", ratio >= 0.9)
 
 
 def _wait_until_ready(port: int) -> None:

@@ -17,10 +17,12 @@ from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 
+import drift
 import history
 import materialize
 import online
 import prediction
+import steps
 import windows
 from harness import CORES, Section, figure
 
@@ -32,6 +34,8 @@ MEASURES: dict[str, Callable[[Path, bool], Section]] = {
     "history": history.measure,
     "windows": windows.measure,
     "prediction": prediction.measure,
+    "drift": drift.measure,
+    "steps": steps.measure,
 }
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 PACKAGES = ("numpy", "pyarrow", "duckdb", "polars", "lmdb", "lightgbm", "msgspec", "uvicorn", "uvloop", "httptools")
@@ -69,7 +73,7 @@ def _head(quick: bool, load: str, seconds: float) -> str:
         "",
         f"Measured {today} by `{command}` in {seconds:.0f} s; this page is its output. Each table is one run of",
         "headway and a floor side by side: the same work written by hand against the same libraries, with nothing",
-        "around it. Other products are not among them yet: they need environments of their own.",
+        "around it. Other products run in environments of their own, from hashed requirements.",
         "",
         f"- Machine: {machine}, {platform.system()} {platform.release()}; load before the run: {load}",
         f"- Python {platform.python_version()}; headway {version('headway')}, "

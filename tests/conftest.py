@@ -7,6 +7,9 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.databases import postgres, url
+
+__all__ = ["postgres", "url"]
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 

@@ -11,15 +11,13 @@ import re
 import resource
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-WORK = HERE.parents[1] / ".demo" / "trips"
-HEADWAY = str(Path(sys.executable).with_name("headway"))
+from replay import hold_back, replay
+from shell import HEADWAY, HERE, WORK, replace, run, title
+
 REQUESTS = 300
 RATE = 100  # requests a second while we roll back
 NOW = "2024-02-01T05:00:00Z"
@@ -60,6 +58,7 @@ def main() -> None:
     finally:
         server.terminate()
         server.wait(10)
+    replay()
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"\ndone in {time.perf_counter() - begun:.0f} s; the largest process took {peak:.2f} GB")
 
@@ -67,22 +66,10 @@ def main() -> None:
 def prepare() -> None:
     """A fresh copy of the project, to edit at will."""
     shutil.rmtree(WORK.parent, ignore_errors=True)
-    shutil.copytree(HERE, WORK, ignore=shutil.ignore_patterns("demo.py", ".headway", "__pycache__"))
+    shutil.copytree(HERE, WORK, ignore=shutil.ignore_patterns("*.py", ".headway", "__pycache__"))
+    shutil.copytree(HERE / "trips", WORK / "trips", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    hold_back()
     print(f"project: {WORK}")
-
-
-def title(text: str) -> None:
-    print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
-
-
-def run(*arguments: str) -> None:
-    """A headway command; how long it took."""
-    print(f"$ headway {' '.join(arguments)}", flush=True)
-    begun = time.perf_counter()
-    done = subprocess.run([HEADWAY, *arguments], cwd=WORK, check=False)
-    if done.returncode:
-        raise SystemExit(f"headway {' '.join(arguments)} ended with {done.returncode}")
-    print(f"({time.perf_counter() - begun:.1f} s)", flush=True)
 
 
 def start_server() -> tuple[subprocess.Popen[str], int]:
@@ -165,15 +152,14 @@ def report_found(answers: list[dict]) -> None:
 
 def edit() -> None:
     """Change a window and a request function, as a colleague would."""
-    features = WORK / "trips/features.py"
-    text = features.read_text()
-    text = text.replace('window=["1d", "7d"]', 'window=["1d", "14d"]')
-    text = text.replace(
+    features = "trips/features.py"
+    replace(features, 'window=["1d", "7d"]', 'window=["1d", "14d"]')
+    replace(
+        features,
         'return {"route_vs_zone": ratio(route_avg, zone_avg)}',
         'return {"route_vs_zone": np.log(ratio(route_avg, zone_avg))}',
     )
-    text = text.replace("import headway as hw\n", "import headway as hw\nimport numpy as np\n", 1)
-    features.write_text(text)
+    replace(features, "import headway as hw\n", "import headway as hw\nimport numpy as np\n")
     print('zone_traffic.duration_avg: window ["1d", "7d"] → ["1d", "14d"]; at_request: the ratio → its logarithm')
 
 

@@ -13,6 +13,7 @@
     ├── MissingExtra              an optional package is not installed (also ImportError)
     ├── ArtifactError             a model's files are missing, changed or not allowed
     ├── ProjectCodeError          a function of the project raised, or returned what it may not
+    ├── Cancelled                 somebody asked for the run to end
     └── StoreError                a backend failed (also OSError)
         └── StoreBusy             a backend is held by somebody else; trying again may help
 
@@ -93,6 +94,10 @@ class ArtifactError(HeadwayError):
 
 class ProjectCodeError(HeadwayError):
     """A function of the project raised an exception (the ``__cause__``), or returned what it may not."""
+
+
+class Cancelled(HeadwayError):
+    """Somebody asked for the run to end; what it had finished is kept."""
 
 
 class StoreError(HeadwayError, OSError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,7 @@ from headway.data.lake import Lake
 from headway.data.online import OnlineStore
 from headway.define import Model
 from headway.define._collect import Declarations, collect
+from headway.define._step import active_project
 from headway.define.records import CheckResult, GateResult, VersionRecord
 from headway.errors import SettingsError, suggest
 from headway.metadata import Metadata
@@ -22,8 +23,10 @@ from headway.orchestrate._parts import Parts, Progress, no_progress
 from headway.orchestrate.batch import predict, predict_file
 from headway.orchestrate.features import FeatureStage, OnlineStage
 from headway.orchestrate.models import ModelStage
+from headway.orchestrate.monitoring import MonitorStage
 from headway.orchestrate.plan import Item, plan
-from headway.orchestrate.run import Done, Run, check
+from headway.orchestrate.run import Done, check
+from headway.orchestrate.runs import RunStage
 from headway.registry import Registry
 from headway.settings import Settings, load_settings
 
@@ -88,13 +91,29 @@ class Project:
     def models(self) -> ModelStage:
         return ModelStage(self.parts, self.features)
 
+    @cached_property
+    def runs(self) -> RunStage:
+        return RunStage(self.parts, self.features, self.models, lambda model: self.monitoring.run(model))
+
+    @cached_property
+    def monitoring(self) -> MonitorStage:
+        return MonitorStage(self.parts, self.features, self.models, self.runs)
+
     def plan(self, *targets: str) -> list[Item]:
         """What ``run`` would do, and why."""
         return plan(self.parts, self.features, targets)
 
-    def run(self, *targets: str, report: Callable[[Done], None] = lambda _: None) -> list[Done]:
-        """Bring targets (all of the project, if none is named) up to date."""
-        return Run(self.parts, self.features, self.models, report).execute(targets)
+    def run(
+        self,
+        *targets: str,
+        params: Mapping[str, Any] | None = None,
+        report: Callable[[Done], None] = lambda _: None,
+    ) -> list[Done]:
+        """Bring targets (all of the project, if none is named) up to date, or run a pipeline with ``params``.
+
+        The run is recorded: see ``runs``.
+        """
+        return self.runs.carry_out(self.runs.draft(targets, params), report)[1]
 
     def train(self, model: str | Model) -> tuple[VersionRecord, GateResult, bool]:
         """Train and register one model, whatever else is stale; see ``ModelStage.train``."""
@@ -108,9 +127,14 @@ class Project:
         """
         return predict(self.parts, self.models, model if isinstance(model, str) else model.name, data, version=version)
 
-    def predict_file(self, model: str, source: str, output: str, *, version: int | None = None) -> tuple[int, int]:
-        """Score a file in bounded memory; returns the rows scored and the version that did it."""
-        return predict_file(self.parts, self.models, model, source, output, version=version)
+    def predict_file(
+        self, model: str, source: str, output: str, *, version: int | None = None, log: bool = True
+    ) -> tuple[int, int]:
+        """Score a file in bounded memory; returns the rows scored and the version that did it.
+
+        Every row is logged, unless ``log`` is false.
+        """
+        return predict_file(self.parts, self.models, model, source, output, version=version, log=log)
 
     def check(self, *sources: str) -> list[CheckResult]:
         """Run the checks of some sources, or of all, on the rows as they are in the lake now."""
@@ -123,9 +147,12 @@ class Project:
             self.parts.metadata.close()
 
     def __enter__(self) -> Self:
+        self._active = active_project(lambda name: self.run(name))  # so that a pipeline can be called plainly
+        self._active.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._active.__exit__(None, None, None)
         self.close()
 
 

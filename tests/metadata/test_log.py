@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.define.records import Deployment
-from headway.metadata import held, live, live_version, previous, standing
+from headway.metadata import answering, held, live, live_version, previous, standing
 
 Action = Literal["promote", "rollback", "hold", "release"]
 Step = tuple[Action, str | None, int | None]
@@ -141,3 +141,10 @@ def test_against_one_stack_per_segment(wanted: list[Step]) -> None:
         assert live_version(log, segment) == (stack[-1][1] if stack else None)
         assert live(log).get(segment, live(log).get(None)) == live_version(log, segment)
         assert [line.version for line in standing(log, segment)] == [v for _, v in stack]
+    at_once = answering(log, SEGMENTS)
+    for segment in (None, *SEGMENTS):
+        found = at_once.get(segment)
+        assert (found and found.version) == live_version(log, segment)
+        assert (found and found.previous) == (previous(log, segment) if found else None)
+        assert found is None or found.hold == held(log, segment)
+        assert found is None or found.line.version == found.version

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,12 +14,6 @@ from headway.errors import StoreBusy, StoreError
 from headway.metadata import Metadata, ProjectedVersion, open_metadata
 
 Build = Callable[..., VersionRecord]
-
-
-@pytest.fixture
-def metadata(url: str) -> Iterator[Metadata]:
-    with open_metadata(url, "trips", "local") as opened:
-        yield opened
 
 
 def promote(metadata: Metadata, version: int = 1, model: str = "m", **changes: Any) -> Deployment:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -14,7 +16,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import headway.metadata
+from headway.define.records import VersionRecord
+from headway.define.run_records import RunRecord
 from headway.metadata import _tables, open_metadata
+
+Build = Callable[..., VersionRecord]
 
 MIGRATIONS = Path(headway.metadata.__file__).parent / "migrations"
 
@@ -45,17 +51,58 @@ def test_head_is_the_newest_migration() -> None:
 
 def test_every_migration_can_be_undone(url: str) -> None:
     open_metadata(url, "trips", "local").close()
+    _downgrade(url, "base")
     engine = _engine(url)
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.set_main_option("path_separator", "os")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
     assert sa.inspect(engine).get_table_names() == ["headway_schema"]
     engine.dispose()
 
     open_metadata(url, "trips", "local").close()
+
+
+def test_what_the_first_release_kept_is_still_there(url: str, record: Build) -> None:
+    """A database of before there were runs: it is brought up to date when it is opened, with all that is in it."""
+    with open_metadata(url, "trips", "local") as metadata:
+        metadata.versions.add(record(version=1))
+        line = metadata.deployments.append(
+            action="promote", model="m", segment=None, version=1, by="me", at=5, why="good", figures={"mae": 1.0}
+        )
+        stage = metadata.stages.put("train", "m", "d1", {"version": 1}, at=3)
+    _downgrade(url, "v0001")
+    engine = _engine(url)
+    assert "headway_runs" not in sa.inspect(engine).get_table_names()
+    engine.dispose()
+
+    with open_metadata(url, "trips", "local") as metadata:
+        assert metadata.versions.list("m") == [record(version=1)]
+        assert metadata.deployments.list("m") == metadata.deployments.recent() == [line]
+        assert metadata.stages.get("train", "m") == stage
+        later = metadata.versions.add(record(version=2, digest="d2"))
+        assert metadata.versions.latest("m") == later
+        run = metadata.runs.create(RunRecord(targets=("m",)))
+        assert metadata.runs.list() == [run]
+
+
+def test_many_openers_of_an_old_database_migrate_it_once(url: str) -> None:
+    open_metadata(url, "trips", "local").close()
+    _downgrade(url, "v0001")
+
+    def open_it(_: int) -> int:
+        with open_metadata(url, "trips", "local") as metadata:
+            return metadata.runs.create(RunRecord()).id
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(open_it, range(4))) == [1, 2, 3, 4]
+
+
+def _downgrade(url: str, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    engine = _engine(url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+    engine.dispose()
 
 
 def test_opening_a_current_database_does_not_load_alembic(tmp_path: Path) -> None:

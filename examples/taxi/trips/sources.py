@@ -4,7 +4,7 @@ import headway as hw
 
 raw_trips = hw.Source(
     "raw_trips",
-    path="data/trips.parquet",
+    path="data/trips*.parquet",
     id="trip_id",
     timestamp="pickup_at",
     timezone="America/New_York",

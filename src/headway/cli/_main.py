@@ -8,7 +8,20 @@ import typing
 
 import typer
 
-from headway.cli import _doctor, _features, _models, _predict, _run, _serve
+from headway.cli import (
+    _doctor,
+    _features,
+    _labels,
+    _models,
+    _monitor,
+    _predict,
+    _predictions,
+    _run,
+    _runs,
+    _schedule,
+    _serve,
+    _up,
+)
 from headway.cli._show import fail
 from headway.errors import HeadwayError
 
@@ -22,15 +35,24 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("doctor")(_doctor.doctor)
-app.command("plan")(_run.plan)
-app.command("run")(_run.run)
+app.command("plan", context_settings=_run.UNKNOWN_OPTIONS)(_run.plan)
+app.command("run", context_settings=_run.UNKNOWN_OPTIONS)(_run.run)
 app.command("check")(_run.check)
+app.add_typer(_runs.app, name="runs")
+app.command("schedule")(_schedule.schedule)
+app.add_typer(_schedule.app, name="schedules")
 app.add_typer(_features.app, name="features")
 app.command("train")(_models.train)
 app.add_typer(_models.app, name="models")
 app.command("rollback")(_models.rollback)
 app.command("predict")(_predict.predict)
 app.command("serve")(_serve.serve)
+app.add_typer(_predictions.app, name="predictions")
+app.add_typer(_labels.app, name="labels")
+app.command("up")(_up.up)
+app.command("monitor")(_monitor.monitor)
+app.command("status")(_monitor.status)
+app.add_typer(_monitor.app, name="alerts")
 
 
 def main() -> typing.NoReturn:

@@ -40,8 +40,11 @@ from headway.define._model import (
     RandomSplit,
     TimeSplit,
 )
+from headway.define._monitor import Monitor
 from headway.define._request import Calendar, Request, RequestFeatures, calendar, request_features
+from headway.define._schedule import Schedule, as_schedule
 from headway.define._source import Source
+from headway.define._step import Pipeline, Step, pipeline, run, step, when
 
 __all__ = [
     "GREATER_IS_BETTER",
@@ -57,13 +60,18 @@ __all__ = [
     "Gate",
     "Label",
     "Model",
+    "Monitor",
+    "Pipeline",
     "Place",
     "RandomSplit",
     "Request",
     "RequestFeatures",
+    "Schedule",
     "Source",
+    "Step",
     "TimeSplit",
     "ViewSelection",
+    "as_schedule",
     "as_selections",
     "between",
     "calendar",
@@ -79,10 +87,14 @@ __all__ = [
     "not_null",
     "nunique",
     "one_of",
+    "pipeline",
     "quantile",
     "request_features",
     "row_count",
+    "run",
     "std",
+    "step",
     "sum",
     "unique",
+    "when",
 ]

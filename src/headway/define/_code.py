@@ -27,12 +27,13 @@ from hashlib import blake2b
 from importlib.machinery import ModuleSpec
 from pathlib import Path, PurePath
 from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from headway.define._base import Declaration, Place
 from headway.define._request import RequestFeatures
+from headway.define._step import Pipeline, Step
 
 _ATOMS = frozenset(
     {type(None), bool, int, float, complex, str, bytes, bytearray, type(...), type(NotImplemented), range}
@@ -67,7 +68,23 @@ def reach_digest(function: Any, packages: Sequence[str]) -> str:
     >>> len(reach_digest(half, packages=["trips"]))
     32
     """
-    return _Walk(_Project(packages)).digest(function)
+    return reach(function, packages).digest
+
+
+class Reach(NamedTuple):
+    """What a function reaches: ``digest`` covers ``code`` (the project's) and ``libraries``, name → version."""
+
+    digest: str
+    code: str
+    libraries: dict[str, str]
+
+
+def reach(function: Any, packages: Sequence[str]) -> Reach:
+    """`reach_digest` with what it was made of, to tell a change of the code from one of a library."""
+    walk = _Walk(_Project(packages))
+    code = walk.digest(function)
+    libraries = dict(sorted(walk.libraries.items()))
+    return Reach(_hash(f"{code} {libraries}".encode()), code, libraries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +194,7 @@ class _Walk:
         self.open = set() if open_ is None else open_
         self.numbers: dict[int, int] = {}
         self.met: list[Any] = []  # keeps them alive too, so that no id is given twice
+        self.libraries: dict[str, str] = {}
         self.dynamic = False
 
     def digest(self, value: Any) -> str:
@@ -202,7 +220,7 @@ class _Walk:
             return self._array(value)
         if type(value) in _CONTAINERS or isinstance(value, set | frozenset):
             return self._container(value)
-        if isinstance(value, RequestFeatures):
+        if isinstance(value, RequestFeatures | Step | Pipeline):
             return self.describe(value.function)
         if isinstance(value, Declaration):
             return f"{type(value).__qualname__} {getattr(value, 'name', '')!r}"
@@ -246,6 +264,7 @@ class _Walk:
         walk = _Walk(self.project, self.open)
         text = walk.digest(value)
         self.dynamic = self.dynamic or walk.dynamic
+        self.libraries |= walk.libraries
         return text
 
     # Libraries
@@ -253,10 +272,17 @@ class _Walk:
     def _library(self, value: Any) -> str:
         if isinstance(value, ModuleType | _Library):
             name = value.__name__ if isinstance(value, ModuleType) else value.name
-            return f"library {name} {_version(name)}"
+            return f"library {self._counted(name)}"
         module = value.__globals__.get("__name__") if isinstance(value, FunctionType) else value.__module__
         name = value.__code__.co_qualname if isinstance(value, FunctionType) else value.__qualname__
-        return f"library {module}.{name} {_version(module or 'builtins')}{self._wrapped_by(value)}"
+        return f"library {self._counted(module or 'builtins')}.{name}{self._wrapped_by(value)}"
+
+    def _counted(self, module: str) -> str:
+        """The module, whose library now counts by its version."""
+        top = module.partition(".")[0]
+        if top not in self.libraries and (version := _version(top)):
+            self.libraries[top] = version
+        return module
 
     def _wrapped_by(self, value: Any) -> str:
         """The project's functions that a library's wrapper holds, in its closure and its attributes."""
@@ -592,3 +618,12 @@ def _distributions() -> Mapping[str, list[str]]:
 
 def _hash(data: bytes) -> str:
     return blake2b(data, digest_size=16).hexdigest()
+
+
+def top_distribution(module: str) -> str:
+    """The distribution that a top-level module belongs to; its own name if nobody knows better."""
+    try:
+        importlib.metadata.version(module)
+    except importlib.metadata.PackageNotFoundError:
+        return next(iter(_distributions().get(module, ())), module)
+    return module

@@ -14,9 +14,11 @@ from typing import Any, TypeVar
 from headway.define._base import Declaration
 from headway.define._features import Entity, FeatureView, ViewSelection
 from headway.define._model import BatchPrediction, Label, Model
+from headway.define._monitor import Monitor
 from headway.define._query import check_row_local, lineage, origins
 from headway.define._request import RequestFeatures
 from headway.define._source import Source
+from headway.define._step import Pipeline, Step
 from headway.errors import DefinitionError, HeadwayError
 
 _Declared = TypeVar("_Declared", bound=Declaration)
@@ -33,6 +35,9 @@ class Declarations:
     models: Mapping[str, Model] = field(default_factory=dict)
     batches: Mapping[str, BatchPrediction] = field(default_factory=dict)
     functions: Mapping[str, RequestFeatures] = field(default_factory=dict)
+    monitors: Mapping[str, Monitor] = field(default_factory=dict)  # one for every model, declared or not
+    steps: Mapping[str, Step] = field(default_factory=dict)
+    pipelines: Mapping[str, Pipeline] = field(default_factory=dict)
 
 
 def collect(package_name: str, root: Path) -> Declarations:
@@ -61,6 +66,9 @@ def collect(package_name: str, root: Path) -> Declarations:
         _by_name(found, Model),
         _by_name(found, BatchPrediction),
         _by_name(found, RequestFeatures),
+        _monitors(found),
+        _by_name(found, Step),
+        _by_name(found, Pipeline),
     )
     check(declarations)
     return declarations
@@ -74,6 +82,13 @@ def check(declarations: Declarations) -> None:
         check_row_local(source, sources)
     for model in declarations.models.values():
         check_effective(model, sources)
+    targets = (sources, declarations.views, declarations.models, declarations.batches)
+    for pipeline in declarations.pipelines.values():
+        for other in (known[pipeline.name] for known in targets if pipeline.name in known):
+            raise pipeline.refuse(
+                f"`headway run {pipeline.name}` would mean the {other.kind} at {other.place} as well; give the pipeline"
+                " another name="
+            )
 
 
 def check_effective(model: Model, sources: Mapping[str, Source]) -> None:
@@ -214,6 +229,14 @@ def _parts(declared: Declaration) -> Iterator[Declaration]:
     elif isinstance(declared, BatchPrediction):
         yield declared.model
         yield declared.input
+    elif isinstance(declared, Monitor):
+        yield declared.model
+
+
+def _monitors(found: Mapping[int, Declaration]) -> dict[str, Monitor]:
+    """The monitor of every model, in the order of the models; where none is declared, one with the defaults."""
+    declared = _by_name(found, Monitor)
+    return {name: declared.get(name) or Monitor.default(model) for name, model in _by_name(found, Model).items()}
 
 
 def _by_name(found: Mapping[int, Declaration], kind: type[_Declared]) -> dict[str, _Declared]:

@@ -11,6 +11,7 @@ from headway.define._base import Declaration, Place, caller_place, strings
 from headway.define._duration import microseconds
 from headway.define._features import FeatureView, ViewSelection
 from headway.define._request import Calendar, Request, RequestFeatures
+from headway.define._schedule import Schedule, as_schedule
 from headway.define._source import Source
 from headway.errors import DefinitionError
 
@@ -135,6 +136,8 @@ class Model(Declaration):
         One model per value of this request input or key; ``fallback="pooled"`` answers for small and unseen segments.
     min_rows
         A segment with fewer training rows gets no model of its own.
+    schedule
+        When it is trained by ``headway up`` and ``headway schedule``: a cron line, or ``hw.Schedule`` for policies.
     """
 
     name: str = ""
@@ -150,7 +153,7 @@ class Model(Declaration):
     fallback: Literal["pooled"] | None = None
     min_rows: int = 200
     gate: Gate | None = None
-    schedule: str | None = None
+    schedule: Schedule | None = None
     seed: int = 0
 
     kind = "model"
@@ -171,7 +174,7 @@ class Model(Declaration):
         fallback: Literal["pooled"] | None = None,
         min_rows: int = 200,
         gate: Gate | None = None,
-        schedule: str | None = None,
+        schedule: str | Schedule | None = None,
         seed: int = 0,
         owner: str | None = None,
         description: str | None = None,
@@ -182,7 +185,7 @@ class Model(Declaration):
         self._common()
         self._set(label=label, estimator=estimator, params=copy.deepcopy(dict(params or {})), task=task)
         self._set(split=split or RandomSplit(), baseline=baseline, segment=segment, fallback=fallback)
-        self._set(min_rows=min_rows, gate=gate, schedule=schedule, seed=seed)
+        self._set(min_rows=min_rows, gate=gate, schedule=as_schedule(self, schedule), seed=seed)
         self._set(metrics=strings(self, "metrics", metrics))
         self._check_parts()
         self._set(features=self._features(features))
@@ -210,7 +213,6 @@ class Model(Declaration):
             raise self.refuse("it has no estimator")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise self.refuse(f"seed is a whole number from 0 on, got {self.seed!r}")
-        check_schedule(self, self.schedule)
 
     def _features(
         self, given: Sequence[ModelFeature]
@@ -292,14 +294,6 @@ def _columns(item: object) -> tuple[str, ...]:
     return (item.name,) if isinstance(item, Request | RequestFeatures) else ()
 
 
-def check_schedule(owner: Declaration, schedule: str | None) -> None:
-    """Refuse what is not five cron fields."""
-    if schedule is None:
-        return
-    if not isinstance(schedule, str) or len(schedule.split()) != 5:
-        raise owner.refuse(f"schedule is a cron line of five fields such as '0 3 * * *', got {schedule!r}")
-
-
 @dataclass(frozen=True, eq=False, init=False)
 class BatchPrediction(Declaration):
     """Predictions of a model for every row of a source, kept as a table: ``output="lake:predictions_nightly"``."""
@@ -308,7 +302,7 @@ class BatchPrediction(Declaration):
     model: Model = None  # type: ignore[assignment]
     input: Source = None  # type: ignore[assignment]
     output: str = ""
-    schedule: str | None = None
+    schedule: Schedule | None = None
 
     kind = "batch prediction"
 
@@ -319,7 +313,7 @@ class BatchPrediction(Declaration):
         model: Model,
         input: Source,
         output: str,
-        schedule: str | None = None,
+        schedule: str | Schedule | None = None,
         owner: str | None = None,
         description: str | None = None,
         tags: Sequence[str] = (),
@@ -333,5 +327,4 @@ class BatchPrediction(Declaration):
             raise self.refuse(f"input is an hw.Source, got {input!r}")
         if not isinstance(output, str) or not output.removeprefix("lake:") or not output.startswith("lake:"):
             raise self.refuse(f"output names a table as 'lake:table', got {output!r}")
-        check_schedule(self, schedule)
-        self._set(model=model, input=input, output=output, schedule=schedule)
+        self._set(model=model, input=input, output=output, schedule=as_schedule(self, schedule))

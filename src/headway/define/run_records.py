@@ -48,6 +48,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     from_step: str | None = None  # with parent: this step and what follows it run again, cached or not
     schedule: str | None = None
     slot: int | None = None
+    behind: int | None = None  # the run that must have ended before anybody may take this one
     commit: str | None = None
     error: str = ""
     cancel_by: str | None = None  # who asked for it to end
@@ -74,6 +75,7 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: int | None = None
     seconds: float | None = None
     inputs: dict[str, str] = msgspec.field(default_factory=dict)  # argument → digest of the artifact
+    made_of: dict[str, Any] = msgspec.field(default_factory=dict)  # what ``digest`` covers, to say what changed
     output: Artifact | None = None
     detail: str = ""  # what came of it, for people
     error: str = ""

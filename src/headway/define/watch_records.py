@@ -57,6 +57,18 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     count: int = 1
     by: str = ""  # who acknowledged or resolved it
     why: str = ""
+    answered_at: int | None = None  # when it was acknowledged or resolved
     silenced_until: int | None = None
+    told_at: int | None = None  # when a channel last carried it
     runbook: str | None = None
     details: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Silence(msgspec.Struct, frozen=True):
+    """Alerts that nobody is told of for a while: those whose key is ``key_prefix`` or begins with it and a slash."""
+
+    key_prefix: str  # empty: every alert
+    until: int
+    by: str
+    why: str
+    at: int

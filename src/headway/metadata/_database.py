@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from headway.errors import HeadwayError, MissingExtra, SettingsError, StoreBusy, StoreError
 
 BUSY_SECONDS = 10
+_SHORT = 200
 _WRITE = {"headway_write": True}
 _BUSY_STATES = ("55P03", "40001", "40P01")  # PostgreSQL: lock not available, serialization failure, deadlock
 _FULL_STATES = ("53100",)
@@ -66,7 +71,24 @@ class Database:
 
         self.write_again(change)
 
-    def here(self, table: sa.Table, **values: Any) -> sa.ColumnElement[bool]:
+    def put(self, connection: sa.Connection, table: sa.Table, key: Sequence[str], rows: Sequence[Any]) -> None:
+        """Insert ``rows`` (of the same columns), each over the row of the same ``key``, which keeps its id.
+
+        ``key`` is a unique rule of the table besides project and environment.
+        """
+        if not rows:
+            return
+        place = {"project": self.project, "env": self.env}
+        statement = _upsert(connection.dialect.name, table, tuple(key), tuple(rows[0]))
+        connection.execute(statement, [place | row for row in rows])
+
+    def insert_new(self, connection: sa.Connection, table: sa.Table, **values: Any) -> int | None:
+        """The id of a new row, or None if a unique rule is in its way; waits for whoever is inserting that row."""
+        statement = _insert_or(connection.dialect.name, table).values(project=self.project, env=self.env, **values)
+        found: int | None = connection.execute(statement.on_conflict_do_nothing().returning(table.c.id)).scalar()
+        return found
+
+    def here(self, table: sa.FromClause, **values: Any) -> sa.ColumnElement[bool]:
         """The condition for this project's and environment's rows of ``table`` that have these values."""
         wanted = {"project": self.project, "env": self.env, **values}
         return sa.and_(*(table.c[name] == value for name, value in wanted.items()))
@@ -107,6 +129,60 @@ def connect(url: str, project: str, env: str) -> Database:
 def place(url: sa.URL) -> str:
     """A database as a message may name it."""
     return str(url.database) if url.get_backend_name() == "sqlite" else f"at {url.host or 'localhost'}/{url.database}"
+
+
+def short(text: str) -> str:
+    """``text`` as an indexed column can hold it: a long one is cut, and told from others by a digest at its end."""
+    text = clean(text)
+    return (
+        text
+        if len(text) <= _SHORT
+        else f"{text[: _SHORT - 33]}#{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}"
+    )
+
+
+def clean(text: str) -> str:
+    """``text`` without what PostgreSQL and JSON cannot hold: NUL and halves of surrogate pairs become ``?``."""
+    return text.replace("\0", "?").encode("utf-8", "replace").decode()
+
+
+def as_json(value: Any) -> str:
+    """``value`` as JSON text, whatever odd characters its strings have."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_cleaned(msgspec.to_builtins(value))).decode()
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {_cleaned(key): _cleaned(item) for key, item in value.items()}
+    return [_cleaned(item) for item in value] if isinstance(value, list) else value
+
+
+@functools.lru_cache(maxsize=64)
+def _upsert(dialect: str, table: sa.Table, key: tuple[str, ...], columns: tuple[str, ...]) -> Any:
+    """An insert of ``columns`` over the row of the same ``key``. Made once, as making it takes longer than running it:
+    the steps of a run are noted by it."""
+    values: dict[str, Any] = {name: sa.bindparam(name) for name in ("project", "env", *columns)}
+    statement = _insert_or(dialect, table).values(**values)
+    unique = [name for name in ("project", "env", *key) if name in _unique_columns(table, key)]
+    changed = {name: statement.excluded[name] for name in columns if name not in key}
+    return statement.on_conflict_do_update(index_elements=unique, set_=changed)
+
+
+def _insert_or(dialect: str, table: sa.Table) -> Any:
+    """An insert that can say what to do about a row that is there already."""
+    return (postgresql if dialect == "postgresql" else sqlite).insert(table)
+
+
+def _unique_columns(table: sa.Table, key: Sequence[str]) -> set[str]:
+    """The columns of the unique rule that ``key`` stands for."""
+    rules = [rule for rule in table.constraints if isinstance(rule, sa.UniqueConstraint)]
+    names = ({column.name for column in rule.columns} for rule in rules)
+    return next(found for found in names if found - {"project", "env"} == set(key))
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:

@@ -14,6 +14,8 @@ from headway.errors import StoreBusy
 from headway.metadata._database import Database
 from headway.metadata._tables import deployments
 
+Lines = list[Deployment]  # named, because `list` is a method below
+
 
 @dataclass(frozen=True, slots=True)
 class Deployments:
@@ -54,6 +56,26 @@ class Deployments:
         )
         with self._database.read() as connection:
             return [_deployment(row) for row in connection.execute(statement)]
+
+    def recent(self, before: int | None = None, limit: int = 100) -> Sequence[Deployment]:
+        """Lines of all models, newest first, with ids below ``before``."""
+        condition = self._database.here(deployments)
+        if before is not None:
+            condition = sa.and_(condition, deployments.c.after < before, deployments.c.id < before)
+        # `after` grows with the id and is indexed by project and environment.
+        statement = sa.select(deployments).where(condition).order_by(deployments.c.after.desc()).limit(limit)
+        with self._database.read() as connection:
+            return [_deployment(row) for row in connection.execute(statement)]
+
+    def lines(self) -> dict[str, Lines]:
+        """The lines of every model that has any, oldest first, in one query."""
+        columns = [deployments.c[name] for name in Deployment.__struct_fields__]
+        statement = sa.select(*columns).where(self._database.here(deployments)).order_by(deployments.c.after)
+        found: dict[str, Lines] = {}
+        with self._database.read() as connection:
+            for row in connection.execute(statement):
+                found.setdefault(row.model, []).append(_deployment(row))
+        return found
 
     def last_id(self, model: str | None = None) -> int:
         """The id of the last line of ``model``, or of all models; 0 for an empty log. Cheap enough to poll."""

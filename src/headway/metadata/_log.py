@@ -8,7 +8,8 @@ segment what it had, and rolling back twice goes further back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from headway.define.records import Deployment
@@ -36,6 +37,42 @@ def live(log: Iterable[Deployment]) -> dict[str | None, int]:
     return {s: v for s, v in versions.items() if s is None or v != versions.get(None)}
 
 
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """What answers for one segment: the version, the line since which it does, what a rollback would make live, and
+    the line that holds automatic promotion."""
+
+    version: int
+    line: Deployment
+    previous: int | None
+    hold: Deployment | None
+
+
+def answering(log: Sequence[Deployment], segments: Iterable[str] = ()) -> dict[str | None, Answering]:
+    """What ``live``, ``previous`` and ``held`` say, for everything at once: all segments (key None), the segments that
+    the log names, and ``segments``. In one pass, where those take one for each segment."""
+    decisions = _standing(log)
+    general = [d for d in decisions if d.line.segment is None]
+    own: dict[str, list[_Decision]] = {}
+    for decision in decisions:
+        if decision.line.segment is not None:
+            own.setdefault(decision.line.segment, []).append(decision)
+    lines = {(d.segment, d.version): d for d in log if d.action in ("promote", "rollback")}
+    holds = _holds(log)
+    found = {}
+    for segment in dict.fromkeys((None, *own, *(s for d in general for s in d.withdrawn_for), *segments)):
+        of_segment = own.get(segment, ()) if segment is not None else ()
+        newest_first = heapq.merge(reversed(general), reversed(of_segment), key=lambda d: -d.line.id)
+        versions = (d.line.version for d in newest_first if d.applies(segment))
+        version = next(versions, None)
+        if version is None:
+            continue
+        latest = max((d for key in {segment, None} if (d := lines.get((key, version)))), key=lambda line: line.id)
+        before = next((v for v in versions if v != version), None)
+        found[segment] = Answering(version, latest, before, _hold_of(holds, segment))
+    return found
+
+
 def live_version(log: Iterable[Deployment], segment: str | None = None) -> int | None:
     """The version that answers for ``segment`` (None: for segments without a line of their own)."""
     return _version(_standing(log), segment)
@@ -58,6 +95,15 @@ def held(log: Iterable[Deployment], segment: str | None = None) -> Deployment | 
     A rollback or a hold forbids it until a release, or a promotion by hand, of the same segment or of all. A model-wide
     promotion is forbidden by any segment's hold, since it would reach that segment too.
     """
+    return _hold_of(_holds(log), segment)
+
+
+def is_automatic(line: Deployment) -> bool:
+    """Whether a run, rather than a person, made the promotion."""
+    return bool(line.figures.get("automatic"))
+
+
+def _holds(log: Iterable[Deployment]) -> dict[str | None, Deployment]:
     holds: dict[str | None, Deployment] = {}
     for line in log:
         if line.action in ("rollback", "hold"):
@@ -66,14 +112,13 @@ def held(log: Iterable[Deployment], segment: str | None = None) -> Deployment | 
             if line.segment is None:
                 holds.clear()
             holds.pop(line.segment, None)
+    return holds
+
+
+def _hold_of(holds: Mapping[str | None, Deployment], segment: str | None) -> Deployment | None:
     if segment is None:
         return max(holds.values(), key=lambda line: line.id, default=None)
     return holds.get(segment) or holds.get(None)
-
-
-def is_automatic(line: Deployment) -> bool:
-    """Whether a run, rather than a person, made the promotion."""
-    return bool(line.figures.get("automatic"))
 
 
 def _standing(log: Iterable[Deployment]) -> list[_Decision]:

@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from headway.metadata._alerts import Alerts
+from headway.metadata._audit import Audit
 from headway.metadata._database import Database, connect
 from headway.metadata._deployments import Deployments
+from headway.metadata._figures import Figures
 from headway.metadata._projections import Projections
+from headway.metadata._runs import Runs
+from headway.metadata._schedules import Schedules
 from headway.metadata._schema import ensure_schema
 from headway.metadata._stages import Stages
 from headway.metadata._versions import Versions
@@ -25,6 +30,11 @@ class Metadata:
     deployments: Deployments
     stages: Stages
     projections: Projections
+    runs: Runs
+    schedules: Schedules
+    figures: Figures
+    alerts: Alerts
+    audit: Audit
     _database: Database
 
     def close(self) -> None:
@@ -70,5 +80,10 @@ def open_metadata(url: str, project: str, env: str) -> Metadata:
         deployments=Deployments(database),
         stages=Stages(database),
         projections=Projections(database),
+        runs=Runs(database),
+        schedules=Schedules(database),
+        figures=Figures(database),
+        alerts=Alerts(database),
+        audit=Audit(database),
         _database=database,
     )

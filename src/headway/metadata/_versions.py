@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -12,6 +13,29 @@ from headway.define.records import VersionRecord
 from headway.errors import StoreBusy
 from headway.metadata._database import Database
 from headway.metadata._tables import versions
+
+T = TypeVar("T")
+
+
+class VersionBrief(msgspec.Struct, frozen=True):
+    """What a table with hundreds of versions shows of each; the figures of a segment are read when asked for."""
+
+    model: str
+    version: int
+    created_at: int
+    metrics: dict[str, float]
+    segment_metrics: dict[str, msgspec.Raw]
+    commit: str | None
+    dirty: bool
+    metric: str = ""
+    greater_is_better: bool = False
+
+    def figures(self, segment: str | None) -> dict[str, float]:
+        """The metrics on the test rows of one segment, or of all; empty for a segment the version did not see."""
+        if segment is None:
+            return self.metrics
+        found = self.segment_metrics.get(segment)
+        return {} if found is None else msgspec.json.decode(found, type=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +80,32 @@ class Versions:
         """All versions of a model, oldest first."""
         return self._records(model=model)
 
+    def page(self, model: str, before: int | None = None, limit: int = 50) -> Sequence[VersionRecord]:
+        """Versions of a model, newest first, with numbers below ``before``."""
+        condition = self._database.here(versions, model=model)
+        if before is not None:
+            condition = sa.and_(condition, versions.c.version < before)
+        return self._decoded(condition, versions.c.version.desc(), limit, type_=VersionRecord)
+
+    def latest(self, model: str) -> VersionRecord | None:
+        """The version with the greatest number."""
+        return next(iter(self.page(model, limit=1)), None)
+
+    def some(self, pairs: Iterable[tuple[str, int]]) -> dict[tuple[str, int], VersionRecord]:
+        """These (model, version), in one query; those nobody knows are left out."""
+        return {(record.model, record.version): record for record in self._of(pairs, VersionRecord)}
+
+    def brief(self, pairs: Iterable[tuple[str, int]]) -> dict[tuple[str, int], VersionBrief]:
+        """Like ``some``, for hundreds of versions at a time."""
+        return {(record.model, record.version): record for record in self._of(pairs, VersionBrief)}
+
+    def counts(self) -> dict[str, int]:
+        """How many versions each model has."""
+        statement = sa.select(versions.c.model, sa.func.count().label("versions")).where(self._database.here(versions))
+        with self._database.read() as connection:
+            found = connection.execute(statement.group_by(versions.c.model).order_by(versions.c.model))
+            return {row.model: row.versions for row in found}
+
     def models(self) -> tuple[str, ...]:
         """The names of all models that have a version, sorted."""
         statement = sa.select(versions.c.model).distinct().where(self._database.here(versions))
@@ -73,8 +123,30 @@ class Versions:
         )
 
     def _records(self, **values: str | int) -> Sequence[VersionRecord]:
-        condition = self._database.here(versions, **values)
-        statement = sa.select(versions.c.record).where(condition).order_by(versions.c.version)
+        return self._decoded(self._database.here(versions, **values), versions.c.version, type_=VersionRecord)
+
+    def _of(self, pairs: Iterable[tuple[str, int]], type_: type[T]) -> Sequence[T]:
+        numbers: dict[str, set[int]] = {}
+        for model, version in pairs:
+            numbers.setdefault(model, set()).add(version)
+        if not numbers:
+            return []
+        of_models = (
+            sa.and_(self._database.here(versions, model=model), versions.c.version.in_(sorted(some)))
+            for model, some in numbers.items()
+        )
+        return self._decoded(sa.or_(*of_models), versions.c.id, type_=type_)
+
+    def _decoded(
+        self,
+        condition: sa.ColumnElement[bool],
+        order: sa.ColumnElement[Any],
+        limit: int | None = None,
+        *,
+        type_: type[T],
+    ) -> Sequence[T]:
+        statement = sa.select(versions.c.record).where(condition).order_by(order).limit(limit)
         with self._database.read() as connection:
             found = connection.execute(statement).scalars().all()
-        return [msgspec.json.decode(text, type=VersionRecord) for text in found]
+        decoder = msgspec.json.Decoder(type_)
+        return [decoder.decode(text) for text in found]

@@ -85,8 +85,9 @@ def unequal(feature: FeaturePlan, a: pa.Array, b: pa.Array) -> np.ndarray:
     return np.asarray(either | (both & ~same))
 
 
-def late_share(plan: ViewPlan, refreshes: Sequence[tuple[int, int]], now: int) -> float:
-    """The share of the time from the first refresh until ``now`` in which a newer refresh was due but not there.
+def late_share(plan: ViewPlan, refreshes: Sequence[tuple[int, int]], now: int, since: int | None = None) -> float:
+    """The share of the time from the first refresh (or ``since``, if that is later) until ``now`` in which a newer
+    refresh was due but not there.
 
     ``refreshes`` holds (as_of, finished at). A value computed as of ``r`` is what training assumes from ``r + lag``
     until ``r + lag + refresh``.
@@ -94,11 +95,11 @@ def late_share(plan: ViewPlan, refreshes: Sequence[tuple[int, int]], now: int) -
     if plan.refresh is None or not refreshes:
         return 0.0
     ordered = sorted(refreshes, key=lambda each: each[1])
-    begin, late, best = ordered[0][1], 0, ordered[0][0]
+    begin, late, best = max(ordered[0][1], since or ordered[0][1]), 0, ordered[0][0]
     if now <= begin:
         return 0.0
     for (as_of, at), until in zip(ordered, [*(at for _, at in ordered[1:]), now], strict=True):
         best = max(best, as_of)
         due = best + plan.lag + plan.refresh
-        late += max(0, min(until, now) - max(at, due))
+        late += max(0, min(until, now) - max(at, due, begin))
     return late / (now - begin)

@@ -154,7 +154,18 @@ class FeatureStage:
         finally:
             store.close()
 
-    def _verify_one(self, plan: ViewPlan, reader: OnlineReader, late_limit: float) -> VerifyResult:
+    def verify_plan(self, plan: ViewPlan, *, late_limit: float = 0.01, since: int | None = None) -> VerifyResult:
+        """``verify`` for a bound view; that of an old version needs no declaration any more. Lateness is that since an
+        instant, if one is given."""
+        store = self._parts.open_online(True)
+        try:
+            return self._verify_one(plan, OnlineReader(store), late_limit, since)
+        finally:
+            store.close()
+
+    def _verify_one(
+        self, plan: ViewPlan, reader: OnlineReader, late_limit: float, since: int | None = None
+    ) -> VerifyResult:
         parts = self._parts
         mark = reader.watermark(plan)
         if mark is None:
@@ -165,7 +176,7 @@ class FeatureStage:
         )
         truth = snapshot(plan, parts.events(plan, mark.version, tables), mark.as_of)
         stored = stored_rows(reader, plan, truth.keys)
-        late = late_share(plan, [(h.output["as_of"], h.at) for h in history], parts.clock.now())
+        late = late_share(plan, [(h.output["as_of"], h.at) for h in history], parts.clock.now(), since)
         return compare(plan, truth, stored, late=late, late_limit=late_limit)
 
     def collect(self) -> list[str]:

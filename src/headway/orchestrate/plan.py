@@ -15,13 +15,14 @@ import msgspec
 from headway.data.online import OnlineReader
 from headway.data.sources import source_digest
 from headway.define import Model, Source
+from headway.define.records import ViewPlan
 from headway.errors import NotFoundError
 from headway.orchestrate._digest import digest
 from headway.orchestrate._parts import Parts
 from headway.orchestrate.features import FeatureStage
 from headway.orchestrate.training import training_digest
 
-Stage = Literal["ingest", "check", "train", "materialize"]
+Stage = Literal["ingest", "check", "train", "promote", "materialize", "predict"]
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -31,6 +32,7 @@ class Item(msgspec.Struct, frozen=True):
     target: str
     stale: bool
     why: str
+    digest: str | None = None  # of what the stage depends on, where it can be told
 
 
 class Targets(msgspec.Struct, frozen=True):
@@ -107,13 +109,13 @@ def plan(parts: Parts, features: FeatureStage, names: Iterable[str] = ()) -> lis
 def ingest_item(parts: Parts, source: Source) -> Item:
     """Is the lake's copy of a file source the files as they are now?"""
     table = f"source/{source.name}"
-    if parts.lake.version(table) is None:
-        return Item("ingest", source.name, True, "not in the lake yet")
     override = parts.settings.sources.get(source.name, {}).get("path")
     now = source_digest(source, parts.root, parts.settings.home / "digests.json", override)
+    if parts.lake.version(table) is None:
+        return Item("ingest", source.name, True, "not in the lake yet", now)
     if parts.lake.note(table).get("digest") != now:
-        return Item("ingest", source.name, True, "its files, or the way they are read, changed")
-    return Item("ingest", source.name, False, "its files are as they were")
+        return Item("ingest", source.name, True, "its files, or the way they are read, changed", now)
+    return Item("ingest", source.name, False, "its files are as they were", now)
 
 
 def check_digest(parts: Parts, source: Source) -> str:
@@ -131,9 +133,10 @@ def check_item(parts: Parts, source: Source, changed: bool) -> Item:
     """Were these checks done on these rows?"""
     if changed:
         return Item("check", source.name, True, "its rows changed")
-    if parts.metadata.stages.find("check", source.name, check_digest(parts, source)) is None:
-        return Item("check", source.name, True, "not checked yet, or its checks or query changed")
-    return Item("check", source.name, False, "checked as it is")
+    now = check_digest(parts, source)
+    if parts.metadata.stages.find("check", source.name, now) is None:
+        return Item("check", source.name, True, "not checked yet, or its checks or query changed", now)
+    return Item("check", source.name, False, "checked as it is", now)
 
 
 def train_item(parts: Parts, model: Model, changed: set[str]) -> Item:
@@ -142,15 +145,14 @@ def train_item(parts: Parts, model: Model, changed: set[str]) -> Item:
     if read & changed:
         return Item("train", model.name, True, f"the rows of {', '.join(sorted(read & changed))} changed")
     wanted = training_digest(parts, model)
-    versions = parts.metadata.versions.list(model.name)
-    version = next((v.version for v in versions if v.digest == wanted), None)
-    if version is None:
-        return Item(
-            "train", model.name, True, "declaration, code or libraries changed" if versions else "no version yet"
-        )
+    existing = parts.metadata.versions.by_digest(model.name, wanted)
+    if existing is None:
+        first = parts.metadata.versions.next_version(model.name) == 1
+        why = "no version yet" if first else "declaration, code or libraries changed"
+        return Item("train", model.name, True, why, wanted)
     if parts.metadata.stages.find("gate", model.name, wanted) is None:
-        return Item("train", model.name, True, f"version {version} has not been judged")
-    return Item("train", model.name, False, f"version {version} has these very inputs")
+        return Item("train", model.name, True, f"version {existing.version} has not been judged", wanted)
+    return Item("train", model.name, False, f"version {existing.version} has these very inputs", wanted)
 
 
 def materialize_item(parts: Parts, features: FeatureStage, name: str, changed: set[str]) -> Item:
@@ -158,7 +160,12 @@ def materialize_item(parts: Parts, features: FeatureStage, name: str, changed: s
     view = features.view(name)
     if view.source.name in changed:
         return Item("materialize", name, True, f"the rows of {view.source.name} changed")
-    bound = parts.binder.view(view)
+    return bound_item(parts, parts.binder.view(view))
+
+
+def bound_item(parts: Parts, bound: ViewPlan) -> Item:
+    """``materialize_item`` for a bound view, which may be one of an older version of a model."""
+    name = bound.name
     if not bound.online:
         return Item("materialize", name, False, "it has windows and no refresh: historical only")
     store = parts.open_online(True)
@@ -168,8 +175,10 @@ def materialize_item(parts: Parts, features: FeatureStage, name: str, changed: s
         store.close()
     if mark is None:
         return Item("materialize", name, True, "this definition is not in the online store yet")
-    if mark.version != parts.source_version(bound):
-        return Item("materialize", name, True, "its rows changed")
-    if mark.as_of < bound.r(parts.clock.now()):
-        return Item("materialize", name, True, "a refresh is due")
-    return Item("materialize", name, False, "its last refresh is there")
+    rows, due = parts.source_version(bound), bound.r(parts.clock.now())
+    now = digest(bound.fingerprint, rows, due)
+    if mark.version != rows:
+        return Item("materialize", name, True, "its rows changed", now)
+    if mark.as_of < due:
+        return Item("materialize", name, True, "a refresh is due", now)
+    return Item("materialize", name, False, "its last refresh is there", now)

@@ -3,6 +3,9 @@ features: what it serves is written down in the metadata and in each version's d
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import msgspec
 
 from headway import plugins
@@ -10,8 +13,10 @@ from headway.clock import open_clock, parse_clock
 from headway.data.online import OnlineReader
 from headway.define.records import ViewPlan
 from headway.metadata import Metadata, open_metadata
+from headway.orchestrate._compactor import Compactor
 from headway.registry import Registry
-from headway.serve import RegistryCatalogue, serve
+from headway.serve import RegistryCatalogue, Service, serve
+from headway.serve.log import PredictionLog
 from headway.settings import Settings
 
 
@@ -34,12 +39,48 @@ def serve_project(settings: Settings, newest: int | None, *, host: str | None = 
             views=known_views(metadata),
             host=host or settings.serve.host,
             port=settings.serve.port if port is None else port,
-            allowed_hosts=[name.strip() for name in settings.serve.hosts.split(",") if name.strip()],
+            allowed_hosts=hosts(settings),
             allow_pickle=settings.allow_pickle,
+            log=prediction_log(settings),
         )
     finally:
         store.close()
         metadata.close()
+
+
+@contextmanager
+def open_service(settings: Settings, now: Callable[[], int]) -> Iterator[Service]:
+    """The prediction service of an environment, not started yet, for a server that has more than predictions. What it
+    reads from is closed with the block."""
+    metadata = open_metadata(settings.metadata_url, settings.project, settings.env)
+    url = settings.online_url
+    store = plugins.load("online_stores", plugins.scheme(url), least=settings.maturity).open(url, readonly=True)
+    try:
+        yield Service(
+            RegistryCatalogue(Registry(metadata, settings.artifacts_dir, now)),
+            OnlineReader(store),
+            now,
+            views=known_views(metadata),
+            allowed_hosts=hosts(settings),
+            allow_pickle=settings.allow_pickle,
+            log=prediction_log(settings),
+        )
+    finally:
+        store.close()
+        metadata.close()
+
+
+def prediction_log(settings: Settings) -> PredictionLog | None:
+    """The log of an environment's predictions, which moves itself into the lake; None where it is off."""
+    if settings.serve.log == "off":
+        return None
+    closed = Compactor(settings).notice
+    return PredictionLog(settings.home, rows=settings.serve.log_rows, policy=settings.serve.log, closed=closed)
+
+
+def hosts(settings: Settings) -> list[str]:
+    """The names that may stand in a Host header besides those of the loopback."""
+    return [name.strip() for name in settings.serve.hosts.split(",") if name.strip()]
 
 
 def known_views(metadata: Metadata) -> list[ViewPlan]:

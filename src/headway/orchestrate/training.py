@@ -21,6 +21,7 @@ from headway.errors import HeadwayError
 from headway.metadata import standing
 from headway.orchestrate._digest import digest
 from headway.orchestrate._parts import Parts
+from headway.orchestrate._reference import write_reference
 from headway.orchestrate.training_set import LabelRows, model_columns, skeleton, training_set
 from headway.registry import decide
 from headway.train import capture, evaluate_twin, train, write_capture
@@ -99,17 +100,25 @@ def library_versions() -> dict[str, str]:
     return found
 
 
+def judged_version(parts: Parts, model: Model, wanted: str) -> tuple[VersionRecord, GateResult] | None:
+    """The version whose training digest is ``wanted``, with what the gate said of it; None if there is none yet."""
+    existing = parts.metadata.versions.by_digest(model.name, wanted)
+    judged = parts.metadata.stages.find("gate", model.name, wanted)
+    if existing is None or judged is None:
+        return None
+    return existing, msgspec.convert(judged.output, GateResult)
+
+
 def train_version(parts: Parts, model: Model) -> tuple[VersionRecord, GateResult, bool]:
     """Train, judge and register a model; the version that has these very inputs is returned if there is one.
 
     Returns the version, what the gate says of it against the champion, and whether it was trained just now.
     """
     wanted = training_digest(parts, model)
+    found = judged_version(parts, model, wanted)
+    if found is not None:
+        return *found, False
     existing = parts.metadata.versions.by_digest(model.name, wanted)
-    if existing is not None:
-        judged = parts.metadata.stages.find("gate", model.name, wanted)
-        if judged is not None:
-            return existing, msgspec.convert(judged.output, GateResult), False
     data, rows, plan = training_set(parts, model, training_moment(parts, model))
     staging = parts.settings.artifacts_dir / ".staging" / f"{model.name}-{wanted}-{os.getpid()}"
     _sweep(staging.parent, f"{model.name}-")
@@ -124,6 +133,7 @@ def train_version(parts: Parts, model: Model) -> tuple[VersionRecord, GateResult
     )
     captured = capture(parts.root)
     write_capture(captured, staging)
+    write_reference(data, trained.test, staging, parts.declarations.monitors[model.name].length)
     bundle = write_bundle(parts.root, parts.settings.definitions, staging / "bundle")
     tables = set(parts.binder.tables(model.label.source)).union(*(use.plan.tables for use in plan.views))
     draft = VersionRecord(

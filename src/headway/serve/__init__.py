@@ -7,6 +7,7 @@ from headway.serve._problems import Refused
 from headway.serve._protocols import Catalogue, FeatureReader
 from headway.serve._scoring import Scoring
 from headway.serve.batch import input_types, predict_file
+from headway.serve.log import PredictionLog
 from headway.serve.server import Server, Service, bind, serve
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "FeatureReader",
     "Limits",
     "LoadedVersion",
+    "PredictionLog",
     "Refused",
     "RegistryCatalogue",
     "Scoring",

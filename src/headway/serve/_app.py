@@ -22,11 +22,14 @@ from headway.errors import DataError, HeadwayError, ProjectCodeError, StoreError
 from headway.serve import _openapi
 from headway.serve._body import Given, read_entities, read_given, read_json
 from headway.serve._features import ServedView
+from headway.serve._labels import label_entries, read_labels
+from headway.serve._logged import ROLE
 from headway.serve._metrics import Metrics
-from headway.serve._predict import ROLE, Outcome, iso, predict
+from headway.serve._predict import Outcome, iso, predict
 from headway.serve._problems import MEDIA_TYPE, Refused, problem, shown
 from headway.serve._protocols import FeatureReader
 from headway.serve._route import ModelRoute, Router, Table
+from headway.serve.log import PredictionLog, describe
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -39,7 +42,7 @@ _INLINE_BYTES = 256 << 10  # a larger body is worked on in a thread from the sta
 _INLINE_ROWS = 2_000  # more rows are predicted in a thread
 _LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-_MODELS, _PREDICT, _FEATURES = "/v1/models/", "/predict", "/v1/features/"
+_MODELS, _PREDICT, _LABELS, _FEATURES = "/v1/models/", "/predict", "/labels", "/v1/features/"
 _RETRY: Headers = ((b"retry-after", b"1"),)
 
 log = logging.getLogger("headway.serve")
@@ -70,9 +73,10 @@ class _Gone(Exception):
 class Request:
     """One request, its body not yet read."""
 
-    __slots__ = ("host", "id", "length", "method", "path", "receive")
+    __slots__ = ("elapsed", "host", "id", "length", "method", "path", "receive")
 
     def __init__(self, scope: MutableMapping[str, Any], receive: Receive, new_id: Callable[[], str]) -> None:
+        self.elapsed = stopwatch()
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.receive = receive
@@ -130,8 +134,10 @@ class App:
         *,
         allowed_hosts: Iterable[str] = (),
         limits: Limits | None = None,
+        log: PredictionLog | None = None,
     ) -> None:
         self.draining = False
+        self._log = log
         self._router = router
         self._reader = reader
         self._now = now
@@ -153,7 +159,6 @@ class App:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        elapsed = stopwatch()
         request = Request(scope, receive, self._new_id)
         route = "other"
         try:
@@ -165,7 +170,7 @@ class App:
             return
         except Exception as error:  # noqa: BLE001 - whatever happens, the client gets a problem and no traceback
             response = self._problem(error, request, route)
-        self._metrics.request(route, response.status, elapsed())
+        self._metrics.request(route, response.status, request.elapsed())
         await self._send(response, request, send)
 
     def close(self) -> None:
@@ -199,6 +204,8 @@ class App:
         if path.startswith(_MODELS):
             if path.endswith(_PREDICT) and len(path) > len(_MODELS) + len(_PREDICT):
                 return "predict", _only(request, ("POST",), self._predict)
+            if path.endswith(_LABELS) and len(path) > len(_MODELS) + len(_LABELS):
+                return "labels", _only(request, ("POST",), self._labels)
             return "model", _only(request, ("GET", "HEAD"), self._model)
         if path.startswith(_FEATURES):
             return "features", _only(request, ("POST",), self._features)
@@ -211,7 +218,13 @@ class App:
         route = self._route(request.path[len(_MODELS) : -len(_PREDICT)])
         body = await request.body(self._limits.body_bytes)
 
-        return await self._work(body, read_given, lambda given: predict(route, given, self._now(), request.id))
+        outcome = await self._work(body, read_given, lambda given: predict(route, given, self._now(), request.id))
+        served, log = outcome.served, self._log
+        if log is not None and served is not None:
+            seconds = request.elapsed()
+            if not log.add(served, seconds):
+                await log.put(served, seconds)
+        return Response(200, outcome.body)
 
     async def _features(self, request: Request) -> Response:
         name, views = request.path[len(_FEATURES) :], self._table.views
@@ -223,9 +236,27 @@ class App:
         served = self._served.get(plan.fingerprint)
         if served is None:
             served = self._served[plan.fingerprint] = ServedView(plan, self._reader)
-        return await self._work(body, read_entities, lambda given: served.read(given, self._now(), request.id))
+        outcome = await self._work(body, read_entities, lambda given: served.read(given, self._now(), request.id))
+        return Response(200, outcome.body)
 
-    async def _work(self, body: bytes, read: Callable[[Any, int], Given], work: Callable[[Given], Outcome]) -> Response:
+    async def _labels(self, request: Request) -> Response:
+        name = request.path[len(_MODELS) : -len(_LABELS)]
+        table = self._table
+        if name not in table.known and name not in table.models:
+            _no_route(table, name)
+        if self._log is None:
+            raise Refused(404, "the prediction log is off, which keeps labels too; serve.log in headway.toml decides")
+        body = await request.body(self._limits.body_bytes)
+        given = read_labels(read_json(body), self._limits.rows)
+        route = table.models.get(name)
+        entries = label_entries(given, None if route is None else route.newest.plan, self._now(), self._log.wall())
+        try:
+            await self._log.attach(name, entries)
+        except StoreError as error:
+            raise Refused(503, str(error), _RETRY) from None
+        return Response(200, msgspec.json.encode({"model": name, "labels": len(entries), "request_id": request.id}))
+
+    async def _work(self, body: bytes, read: Callable[[Any, int], Given], work: Callable[[Given], Outcome]) -> Outcome:
         """Small requests are answered at once, large ones in a thread, so that others need not wait for them."""
         rows = self._limits.rows
         if len(body) > _INLINE_BYTES:
@@ -234,7 +265,7 @@ class App:
             given = read(read_json(body), rows)
             outcome = work(given) if given.rows <= _INLINE_ROWS else await self._in_thread(lambda: work(given))
         outcome.tally(self._metrics)
-        return Response(200, outcome.body)
+        return outcome
 
     async def _in_thread(self, work: Callable[[], Outcome]) -> Outcome:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
@@ -249,14 +280,7 @@ class App:
     def _route(self, name: str) -> ModelRoute:
         table = self._router.table
         route = table.models.get(name)
-        return route if route is not None else self._no_route(self._table, name)
-
-    def _no_route(self, table: Table, name: str) -> ModelRoute:
-        if name in table.failures:
-            raise Refused(503, f"the live version of model {name!r} could not be loaded; /readyz says why", _RETRY)
-        if name in table.known:
-            raise Refused(409, f"no version of model {name!r} is live; `headway models promote {name} VERSION` decides")
-        raise Refused(404, f"no model is called {shown(name)}; {suggest(name, table.known)}")
+        return route if route is not None else _no_route(self._table, name)
 
     async def _model(self, request: Request) -> Response:
         route = self._route(request.path[len(_MODELS) :])
@@ -281,13 +305,14 @@ class App:
             details["draining"] = self.draining
             details["models"] = {name: _live(route) for name, route in sorted(table.models.items())}
             details["failures"] = dict(table.failures)
+            details["log"] = describe(self._log)
         return Response(200 if ready else 503, msgspec.json.encode(details))
 
     async def _metrics_text(self, request: Request) -> Response:  # noqa: ARG002 - a handler
-        return Response(200, self._metrics.render(self._router.table), _TEXT)
+        return Response(200, self._metrics.render(self._router.table, self._log), _TEXT)
 
     async def _openapi(self, request: Request) -> Response:  # noqa: ARG002 - a handler
-        return Response(200, msgspec.json.encode(_openapi.document(self._table)))
+        return Response(200, msgspec.json.encode(_openapi.document(self._table, labels=self._log is not None)))
 
     def _problem(self, error: Exception, request: Request, route: str) -> Response:
         headers: Headers = ()
@@ -308,6 +333,15 @@ class App:
             trace = None if isinstance(error, HeadwayError) else error
             log.error("request %s (%s): %s", request.id, route, error, exc_info=trace)
         return Response(status, problem(status, detail, request.id), MEDIA_TYPE, headers)
+
+
+def _no_route(table: Table, name: str) -> ModelRoute:
+    """The problem for a model that has no live version: always raises ``Refused``."""
+    if name in table.failures:
+        raise Refused(503, f"the live version of model {name!r} could not be loaded; /readyz says why", _RETRY)
+    if name in table.known:
+        raise Refused(409, f"no version of model {name!r} is live; `headway models promote {name} VERSION` decides")
+    raise Refused(404, f"no model is called {shown(name)}; {suggest(name, table.known)}")
 
 
 def _host_name(host: bytes) -> str:

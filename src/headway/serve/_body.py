@@ -40,14 +40,8 @@ def read_given(content: Any, most_rows: int) -> Given:
     Raises ``Refused``: 422 for another shape or for lists of different lengths, 413 for too many rows.
     """
     if type(content) is dict and "rows" not in content:
-        return _from_columns(_merged(content), most_rows)
-    rows = content
-    if type(content) is dict:
-        _refuse_other_keys(content, ("rows",))
-        rows = content["rows"]
-    if type(rows) is not list:
-        raise Refused(422, f"the body is {_SHAPE}")
-    return _from_rows(rows, most_rows)
+        return columns_of(_merged(content), most_rows)
+    return rows_of(content, most_rows, _SHAPE)
 
 
 def read_entities(content: Any, most_rows: int) -> Given:
@@ -55,7 +49,7 @@ def read_entities(content: Any, most_rows: int) -> Given:
     if type(content) is not dict or type(content.get("entities")) is not dict:
         raise Refused(422, 'the body is {"entities": {"key": [values]}}')
     _refuse_other_keys(content, ("entities",))
-    return _from_columns(content["entities"], most_rows)
+    return columns_of(content["entities"], most_rows)
 
 
 def _merged(content: dict[str, Any]) -> dict[str, Any]:
@@ -79,7 +73,8 @@ def _refuse_other_keys(content: Mapping[str, Any], known: tuple[str, ...]) -> No
             raise Refused(422, f"the body has an unknown member {shown(name)}; {suggest(name, known)}")
 
 
-def _from_columns(fields: dict[str, Any], most_rows: int) -> Given:
+def columns_of(fields: dict[str, Any], most_rows: int) -> Given:
+    """Fields that are each a scalar or a list, as columns. Raises ``Refused``."""
     rows = -1
     for name, value in fields.items():
         if type(value) is list and len(value) != rows:
@@ -97,12 +92,19 @@ def _from_columns(fields: dict[str, Any], most_rows: int) -> Given:
     return Given({name: v if type(v) is list else [v] * rows for name, v in fields.items()}, rows)
 
 
-def _from_rows(rows: list[Any], most_rows: int) -> Given:
+def rows_of(content: Any, most_rows: int, shape: str) -> Given:
+    """A list of row objects, by itself or as ``{"rows": [...]}``, as columns. Raises ``Refused``."""
+    rows = content
+    if type(content) is dict:
+        _refuse_other_keys(content, ("rows",))
+        rows = content["rows"]
+    if type(rows) is not list:
+        raise Refused(422, f"the body is {shape}")
     _refuse_many(len(rows), most_rows)
     names: dict[str, None] = {}
     for number, row in enumerate(rows):
         if type(row) is not dict:
-            raise Refused(422, f"row {number} is not an object; the body is {_SHAPE}")
+            raise Refused(422, f"row {number} is not an object; the body is {shape}")
         names.update(dict.fromkeys(row))
     return Given({name: [row.get(name, ABSENT) for row in rows] for name in names}, len(rows))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 from headway.define.records import State
 from headway.serve._route import Table
@@ -15,6 +16,22 @@ from headway.serve._route import Table
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)  # seconds
 
 Labels = tuple[tuple[str, str], ...]
+
+
+class LogFigures(Protocol):
+    """What is told of a prediction log: rows on the disk, rows not kept, rows in memory, why the disk fails."""
+
+    @property
+    def written(self) -> Mapping[str, int]: ...
+
+    @property
+    def dropped(self) -> Mapping[tuple[str, Any], int]: ...
+
+    @property
+    def pending(self) -> int: ...
+
+    @property
+    def failing(self) -> str: ...
 
 
 class Histogram:
@@ -59,8 +76,8 @@ class Metrics:
         """Count an attempt to load what is live that failed."""
         self.load_failures[model] += 1
 
-    def render(self, table: Table) -> bytes:
-        """Everything as text."""
+    def render(self, table: Table, log: LogFigures | None = None) -> bytes:
+        """Everything as text; ``log`` is the prediction log, if there is one."""
         lines = [
             *_family("headway_requests_total", "counter", "Requests by route and status.", self._requests()),
             *_family("headway_request_seconds", "histogram", "Time to answer, by route.", self._seconds()),
@@ -75,6 +92,7 @@ class Metrics:
             *_family("headway_live_info", "gauge", "The versions that answer, 1 each.", _live(table)),
             *_family("headway_ready", "gauge", "Whether the server is ready.",
                      [_line("headway_ready", (), int(table.ready))]),
+            *([] if log is None else _logged(log)),
         ]  # fmt: skip
         return ("\n".join(lines) + "\n").encode()
 
@@ -107,6 +125,22 @@ class Metrics:
             _line("headway_features_total", (("view", view), ("state", state)), count)
             for (view, state), count in sorted(self.features.items())
         ]
+
+
+def _logged(log: LogFigures) -> list[str]:
+    dropped = [
+        _line("headway_log_dropped_total", (("model", model), ("reason", reason)), rows)
+        for (model, reason), rows in sorted(dict(log.dropped).items())
+    ]
+    return [
+        *_family("headway_log_rows_total", "counter", "Predicted rows that the log has on the disk.",
+                 _by_model("headway_log_rows_total", dict(log.written))),
+        *_family("headway_log_dropped_total", "counter", "Predicted rows that the log did not keep.", dropped),
+        *_family("headway_log_pending_rows", "gauge", "Predicted rows that the log has in memory.",
+                 [_line("headway_log_pending_rows", (), log.pending)]),
+        *_family("headway_log_failing", "gauge", "Whether the disk refuses what the log writes.",
+                 [_line("headway_log_failing", (), int(bool(log.failing)))]),
+    ]  # fmt: skip
 
 
 def _live(table: Table) -> list[str]:

@@ -24,11 +24,13 @@ _SCHEMAS: dict[Kind, Json] = {
 }
 
 
-def document(table: Table) -> Json:
-    """The document for what ``table`` serves."""
+def document(table: Table, *, labels: bool = False) -> Json:
+    """The document for what ``table`` serves; ``labels`` says whether they are taken."""
     paths: Json = {}
     for name, route in sorted(table.models.items()):
         paths[f"/v1/models/{name}/predict"] = {"post": _predict(name, route)}
+        if labels:
+            paths[f"/v1/models/{name}/labels"] = {"post": _labels(name, route)}
         paths[f"/v1/models/{name}"] = {"get": _get(f"describe_{name}", f"The live versions of {name}", _object())}
     for name, plan in sorted(table.views.items()):
         paths[f"/v1/features/{name}"] = {"post": _features(name, plan)}
@@ -149,6 +151,42 @@ def _prediction(route: ModelRoute) -> Json:
             "request_id": {"type": "string"},
         },
         "required": ["model", "predictions", "rows", "as_of", "state", "request_id"],
+    }
+
+
+def _labels(name: str, route: ModelRoute) -> Json:
+    task, classes = route.newest.plan.task, route.newest.plan.classes
+    label: Json = {"type": "number"} if task == "regression" else {"enum": list(classes or ())}
+    fields: dict[str, Json] = {
+        "request_id": {"type": "string", "description": "That of the answer with the prediction."},
+        "row": {
+            "type": ["integer", "null"],
+            "minimum": 0,
+            "description": "The row of the request; may be left out where it had one only.",
+        },
+        "label": label,
+    }
+    columns = {field: {"anyOf": [one, {"type": "array", "items": one}]} for field, one in fields.items()}
+    closed: Json = {"type": "object", "required": ["request_id", "label"], "additionalProperties": False}
+    row = {**closed, "properties": fields}
+    listed: Json = {"type": "array", "title": "Row objects", "items": row}
+    bodies = [
+        {**closed, "title": "Columns", "properties": columns},
+        listed,
+        {"type": "object", "properties": {"rows": listed}, "required": ["rows"], "additionalProperties": False},
+    ]
+    answer = {
+        "type": "object",
+        "properties": {"model": {"type": "string"}, "labels": {"type": "integer"}, "request_id": {"type": "string"}},
+    }
+    return {
+        "operationId": f"label_{name}",
+        "summary": f"What predictions of {name} turned out to be",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": bodies}}}},
+        "responses": {
+            "200": _json_response("How many labels are kept; they are on the disk", answer),
+            **_refusals(400, 404, 413, 422, 503),
+        },
     }
 
 

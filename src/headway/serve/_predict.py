@@ -11,19 +11,19 @@ import msgspec
 
 from headway.clock import to_iso
 from headway.serve._body import Given
+from headway.serve._logged import ROLE, Served
 from headway.serve._metrics import Metrics
 from headway.serve._route import ModelRoute, Routed
-
-ROLE = "champion"
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Outcome(NamedTuple):
-    """The body of an answer, and what to count once it is given (on the event loop's thread)."""
+    """The body of an answer, and what to count and to log once it is given (on the event loop's thread)."""
 
     body: bytes
     tally: Callable[[Metrics], None]
+    served: Served | None = None
 
 
 def predict(route: ModelRoute, given: Given, now: int, request_id: str) -> Outcome:
@@ -44,7 +44,8 @@ def predict(route: ModelRoute, given: Given, now: int, request_id: str) -> Outco
             "request_id": request_id,
         }
     )
-    return Outcome(body, functools.partial(_count_predictions, route.name, routed))
+    served = Served(route.name, request_id, given.rows, now, routed.parts) if given.rows else None
+    return Outcome(body, functools.partial(_count_predictions, route.name, routed), served)
 
 
 def _count_predictions(model: str, routed: Routed, metrics: Metrics) -> None:

@@ -12,6 +12,7 @@ from headway.define.records import BEGINNING, State, VersionRecord, ViewUse
 from headway.errors import suggest
 from headway.serve._fields import ABSENT, InputField, input_field, missing_fields, segment_texts
 from headway.serve._found import column_reader, is_number
+from headway.serve._logged import EntryMaker
 from headway.serve._problems import Refused, shown
 from headway.serve._protocols import BoundView, FeatureReader, Found
 from headway.serve._scoring import Scoring
@@ -27,7 +28,8 @@ class Answer:
 
     ``segments`` says whose estimator answered each row (None: the pooled one). ``as_of`` has, per view, the moment
     its values speak for (the earliest, should they differ; None: never refreshed). ``states`` lists the features that
-    are not ok in every row. ``counts`` are values by view and state, for the metrics.
+    are not ok in every row. ``counts`` are values by view and state, for the metrics. ``columns`` is what the estimator
+    could see: plain values of one row, or arrays.
     """
 
     predictions: list[Any]
@@ -35,6 +37,7 @@ class Answer:
     as_of: dict[str, int | None] = field(default_factory=dict)
     states: dict[str, list[State]] = field(default_factory=dict)
     counts: list[tuple[str, State, int]] = field(default_factory=list)
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
 
 class LoadedVersion:
@@ -48,6 +51,7 @@ class LoadedVersion:
         self.record = record
         self.plan = plan
         self.version = str(record.version)
+        self.maker = EntryMaker(plan, record.version)
         self._scoring = scoring
         self._reader = reader
         self._views = tuple(_BoundUse(use, reader) for use in plan.views)
@@ -100,6 +104,7 @@ class LoadedVersion:
         segments = None if name is None else segment_texts(given[name])
         predictions, answer.segments = self._scoring.predict(columns, rows, segments)
         answer.predictions = predictions.tolist()
+        answer.columns = columns
         return answer
 
     def warm_up(self, now: int) -> None:
@@ -140,6 +145,7 @@ class LoadedVersion:
         if predicted is None:
             return None
         answer.predictions, answer.segments = [predicted[0]], [predicted[1]]
+        answer.columns = row
         return answer
 
     def _override(self, given: Mapping[str, list[Any]], columns: dict[str, np.ndarray], answer: Answer) -> None:

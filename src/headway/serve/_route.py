@@ -15,6 +15,7 @@ from typing import Any
 from headway.define.records import State, VersionRecord, ViewPlan
 from headway.errors import HeadwayError, ProjectCodeError
 from headway.serve._fields import missing_fields, segment_texts
+from headway.serve._logged import Part
 from headway.serve._predictor import Answer, LoadedVersion, merged_known
 from headway.serve._problems import Refused
 from headway.serve._protocols import Catalogue, FeatureReader
@@ -29,10 +30,11 @@ log = logging.getLogger("headway.serve")
 
 @dataclass(slots=True)
 class Routed:
-    """An answer with the version that gave each row."""
+    """An answer with the version that gave each row, and the parts that it was put together from."""
 
     answer: Answer
     versions: list[str]
+    parts: list[Part]
 
 
 class ModelRoute:
@@ -52,11 +54,11 @@ class ModelRoute:
     def predict(self, given: Mapping[str, list[Any]], rows: int, now: int) -> Routed:
         """Answer rows of JSON values by field, each by the version that is live for its segment. Raises ``Refused``."""
         if self._only is not None:
-            return Routed(self._only.predict(given, rows, now), [self._only.version] * rows)
+            return _whole(self._only, given, rows, self._only.predict(given, rows, now))
         parts = self._parts(given)
         if len(parts) == 1:
             ((version, _),) = parts.items()
-            return Routed(version.predict(given, rows, now, self.known), [version.version] * rows)
+            return _whole(version, given, rows, version.predict(given, rows, now, self.known))
         return self._merged(given, rows, now, parts)
 
     def _parts(self, given: Mapping[str, list[Any]]) -> dict[LoadedVersion, list[int]]:
@@ -77,13 +79,19 @@ class ModelRoute:
     ) -> Routed:
         whole = Answer([None] * rows, [None] * rows)
         versions = [""] * rows
+        answered = []
         for version, chosen in parts.items():
             some = {name: [values[row] for row in chosen] for name, values in given.items()}
             answer = version.predict(some, len(chosen), now, self.known)
             _scatter(answer, chosen, whole, rows)
+            answered.append(Part(version.maker, chosen, some, answer))
             for row in chosen:
                 versions[row] = version.version
-        return Routed(whole, versions)
+        return Routed(whole, versions, answered)
+
+
+def _whole(version: LoadedVersion, given: Mapping[str, list[Any]], rows: int, answer: Answer) -> Routed:
+    return Routed(answer, [version.version] * rows, [Part(version.maker, None, given, answer)])
 
 
 def _texts(values: list[Any]) -> list[str | None]:

@@ -43,6 +43,7 @@ def predict_file(
     types: Mapping[str, str] | None = None,
     batch_rows: int = 50_000,
     progress: Callable[[str, int, int], None] | None = None,
+    finish: Callable[[], None] = lambda: None,
 ) -> int:
     """Score ``source`` into ``output`` and return the number of rows.
 
@@ -60,6 +61,8 @@ def predict_file(
         Rows in memory at a time.
     progress
         Called with what is done, the rows done, and of how many (0: unknown).
+    finish
+        Called once the last row is scored, before the output appears under its name.
 
     Raises:
         NotFoundError: there is no such input.
@@ -73,18 +76,30 @@ def predict_file(
         raise UsageError(f"there is no directory {output.parent} to write {output.name} into; make it first")
     wanted = {name: arrow_type(text) for name, text in (types or {}).items()}
     done, total = 0, _known_rows(source, reading)
-    with _new_file(output) as partial, _WRITERS[writing](partial) as sink, _readable(source):
-        for batch in _READERS[reading](source, wanted, batch_rows):
-            scored = score(batch)
-            if scored.num_rows != batch.num_rows:
-                raise HeadwayError(
-                    f"scoring {batch.num_rows} rows of {source.name} gave {scored.num_rows}; nothing is written"
-                )
-            sink.write(scored)
-            done += batch.num_rows
-            if progress is not None:
-                progress(f"predict {source.name}", done, total)
+    with _new_file(output) as partial:
+        with _WRITERS[writing](partial) as sink, _readable(source):
+            for batch in _READERS[reading](source, wanted, batch_rows):
+                scored = score(batch)
+                if scored.num_rows != batch.num_rows:
+                    raise HeadwayError(
+                        f"scoring {batch.num_rows} rows of {source.name} gave {scored.num_rows}; nothing is written"
+                    )
+                sink.write(scored)
+                done += batch.num_rows
+                if progress is not None:
+                    progress(f"predict {source.name}", done, total)
+        finish()
     return done
+
+
+def read_file(source: Path, types: Mapping[str, str] | None = None, batch_rows: int = 50_000) -> Iterator[pa.Table]:
+    """A file's rows, a batch at a time, with ``types`` as for ``predict_file``. Raises what that raises."""
+    reading = _format(source)
+    if not source.is_file():
+        raise NotFoundError(f"there is no file {source}")
+    wanted = {name: arrow_type(text) for name, text in (types or {}).items()}
+    with _readable(source):
+        yield from _READERS[reading](source, wanted, batch_rows)
 
 
 def _format(path: Path) -> str:

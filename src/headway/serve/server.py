@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
+from typing import Any, Protocol
 
 import uvicorn
 
@@ -21,6 +22,7 @@ from headway.serve._metrics import Metrics
 from headway.serve._protocol import OneWriteProtocol
 from headway.serve._protocols import Catalogue, FeatureReader
 from headway.serve._route import POLL_SECONDS, Router, Table, Watcher, version_loader
+from headway.serve.log import PredictionLog
 
 _LONGEST_REQUEST = 20  # seconds that a request in flight may take after SIGTERM
 _KEEP_ALIVE = 75  # seconds; shorter than what load balancers use, and a client could meet a closing connection
@@ -40,21 +42,28 @@ class Service:
         limits: Limits | None = None,
         allow_pickle: bool = False,
         poll_seconds: float = POLL_SECONDS,
+        log: PredictionLog | None = None,
     ) -> None:
+        self.log = log
         self.metrics = Metrics()
         load = version_loader(catalogue, reader, now, allow_pickle=allow_pickle)
         self.router = Router(catalogue, load, views, self._swapped, self.metrics.failed_to_load)
-        self.app = App(self.router, reader, now, self.metrics, allowed_hosts=allowed_hosts, limits=limits)
+        self.app = App(self.router, reader, now, self.metrics, allowed_hosts=allowed_hosts, limits=limits, log=log)
         self._watcher = Watcher(self.router, poll_seconds)
 
     def start(self) -> None:
-        """Begin to load what is live, and to watch it."""
+        """Begin to load what is live, to watch it, and to log what is predicted."""
+        if self.log is not None:
+            self.log.start()
         self._watcher.start()
 
     def stop(self) -> None:
-        """Stop watching; wait for work in threads."""
+        """Stop watching; wait for work in threads, and until what was predicted is on the disk."""
         self._watcher.stop()
         self.app.close()
+        if self.log is not None:
+            self.log.close()
+        gc.unfreeze()  # what else is in the process may go now
 
     def _swapped(self, table: Table) -> None:
         self.metrics.swapped(table)
@@ -79,6 +88,7 @@ def serve(
     allowed_hosts: Iterable[str] = (),
     limits: Limits | None = None,
     allow_pickle: bool = False,
+    log: PredictionLog | None = None,
     announce: Callable[[str], None] = _print_at_once,
 ) -> None:
     """Serve predictions and features until SIGTERM or SIGINT.
@@ -98,6 +108,8 @@ def serve(
     allowed_hosts
         Names and addresses, besides those of this machine's loopback, that may stand in the Host header; ``*`` allows
         all.
+    log
+        Is told of every predicted row, and closed at the end; without one nothing is logged.
     announce
         Is told the URL, in one sentence, once the server listens.
 
@@ -109,7 +121,14 @@ def serve(
     """
     listener = bind(host, port)
     service = Service(
-        catalogue, reader, now, views=views, allowed_hosts=allowed_hosts, limits=limits, allow_pickle=allow_pickle
+        catalogue,
+        reader,
+        now,
+        views=views,
+        allowed_hosts=allowed_hosts,
+        limits=limits,
+        allow_pickle=allow_pickle,
+        log=log,
     )
     service.start()
     try:
@@ -121,11 +140,19 @@ def serve(
         service.stop()
 
 
+class Drains(Protocol):
+    """An ASGI application that, once ``draining``, tells clients to go elsewhere."""
+
+    draining: bool
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+
 class Server(uvicorn.Server):
     """uvicorn, set up for one fast application. ``started_up`` is called when it listens; ``grace`` is for how many
     seconds, when it stops, keep-alive connections are told to close before they are closed."""
 
-    def __init__(self, app: App, started_up: Callable[[], None] | None = None, *, grace: float = 0.3) -> None:
+    def __init__(self, app: Drains, started_up: Callable[[], None] | None = None, *, grace: float = 0.3) -> None:
         config = uvicorn.Config(
             app,
             loop="uvloop",

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from headway.data.lake import Lake, open_lake
-from headway.errors import DataError, NotFoundError, SettingsError, StoreError, UsageError
+from headway.errors import DataError, NotFoundError, SettingsError, StoreBusy, StoreError, UsageError
 
 ROWS = pa.table({"a": pa.array([1, 2], pa.int64()), "s": ["x", None]})
 
@@ -382,3 +382,54 @@ def test_a_killed_writer_leaves_whole_versions(tmp_path: Path) -> None:
             assert read(lake, "t", each)["a"].to_pylist() == [int(lake.note("t", each)["n"])] * 1000
     assert lake.write("t", ROWS) == (0 if version is None else version + 1)
     assert not list((tmp_path / "t/_staging").glob("*.parquet"))
+
+
+def test_rows_are_taken_once_from_where_the_last_ones_ended(lake: Lake) -> None:
+    assert lake.mark("t", "a") is None
+    lake.write("t", ROWS, "append", once={"a": (None, 5), "b": (None, 1)})
+    for before in (None, 4, 6):
+        with pytest.raises(StoreBusy, match="rows of 'a' are in the table up to 5"):
+            lake.write("t", ROWS, "append", once={"a": (before, 9)})
+    lake.write("t", ROWS, "append", once={"a": (5, 9)})
+    assert [lake.mark("t", writer) for writer in ("a", "b", "c")] == [9, 1, None]
+    assert lake.rows("t") == 4
+    for _ in range(60):  # a summary of the log is written on the way
+        lake.write("t", ROWS.slice(0, 0), "append")
+    assert lake.mark("t", "a") == 9
+    assert len(list((lake._root / "t").glob("*.parquet"))) == 2  # type: ignore[attr-defined]  # refused ones are gone
+
+
+def test_appended_rows_with_a_name_replace_those_of_that_name(lake: Lake) -> None:
+    lake.write("t", ROWS, "append")
+    first = lake.write("t", ROWS, "append", part="ab")
+    lake.write("t", ROWS, "append", part="abc")
+    lake.write("t", pa.table({"a": pa.array([9], pa.int64()), "new": [True]}), "append", part="ab")
+    assert read(lake, "t").sort_by("a").select(["a", "new"]).to_pylist() == [
+        {"a": 1, "new": None},
+        {"a": 1, "new": None},
+        {"a": 2, "new": None},
+        {"a": 2, "new": None},
+        {"a": 9, "new": True},
+    ]
+    assert read(lake, "t", first).num_rows == 4  # old versions stay readable
+    lake.write("t", ROWS.slice(0, 0), "append", part="abc")
+    assert lake.rows("t") == 3
+    for mode, part in (("overwrite", "ab"), ("append", "a-b")):
+        with pytest.raises(UsageError, match="part is letters and digits, for rows that are appended"):
+            lake.write("t", ROWS, mode, part=part)
+
+
+def test_small_files_are_joined_and_rows_stay(lake: Lake) -> None:
+    lake.write("t", ROWS, "append", part="ab")
+    for n in range(20):
+        columns = {"a": pa.array([n], pa.int64()), **({"b": [n / 2]} if n > 10 else {})}
+        version = lake.write("t", pa.table(columns), "append", once={"w": (n or None, n + 1)})
+    order = [("a", "ascending"), ("s", "ascending"), ("b", "ascending")]
+    before = read(lake, "t").sort_by(order).select(["a", "s", "b"])
+    assert lake.tidy("t")
+    assert not lake.tidy("t")
+    assert len(lake.files("t")) == 2
+    assert read(lake, "t").sort_by(order).select(["a", "s", "b"]).equals(before)
+    assert (lake.rows("t"), lake.mark("t", "w"), len(lake.files("t", version))) == (22, 20, 21)
+    with pytest.raises(NotFoundError):
+        lake.tidy("nothing")

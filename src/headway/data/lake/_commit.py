@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, TableFeatures
 from deltalake.exceptions import CommitFailedError
-from deltalake.transaction import AddAction, create_table_with_add_actions
+from deltalake.transaction import AddAction, RemoveAction, Transaction, create_table_with_add_actions
 
 from headway.data.lake._durable import sync_file
 from headway.data.lake._log import LOG, NOTE, commit_file, versions
-from headway.data.lake._protocol import Mode, Note
+from headway.data.lake._protocol import Mode, Note, Once
 from headway.errors import DataError, StoreBusy
 
 _RETRIES = 10
@@ -31,19 +33,35 @@ _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false", "delta.logRetentionD
 _NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a commit does: files that come, files that go (by their names in the log), and what is said of it.
+
+    With ``same`` the rows are those there were, in other files.
+    """
+
+    mode: Mode
+    schema: pa.Schema
+    adds: Sequence[AddAction]
+    note: Note
+    removes: Sequence[str]
+    once: Once
+    same: bool = False
+
+
 def load(folder: Path, version: int | None = None) -> DeltaTable:
     """The table in ``folder``, with its log read."""
     return DeltaTable(str(folder), version=version)
 
 
-def settle(folder: Path, file: BinaryIO, rows: int) -> list[AddAction]:
+def settle(folder: Path, file: BinaryIO, rows: int, part: str = "", *, new: bool = True) -> list[AddAction]:
     """Move a staged file, once it is on the disk, to where a commit can name it. No rows, no file."""
     if not rows:
         return []
     file.flush()
     os.fsync(file.fileno())
     staged = Path(file.name)
-    path = folder / f"part-{staged.name}"
+    path = folder / f"{_prefix(part)}{staged.name}"
     staged.rename(path)
     sync_file(folder)
     facts = path.stat()
@@ -53,18 +71,39 @@ def settle(folder: Path, file: BinaryIO, rows: int) -> list[AddAction]:
             size=facts.st_size,
             partition_values={},
             modification_time=facts.st_mtime_ns // 1_000_000,
-            data_change=True,
+            data_change=new,
             stats=json.dumps({"numRecords": rows}),
         )
     ]
 
 
-def commit(folder: Path, mode: Mode, schema: pa.Schema, adds: list[AddAction], note: Note) -> int:
-    """Make ``adds`` a version, have it on the disk, and return its number. The caller holds the table's lock."""
+def files_of(folder: Path, part: str) -> list[str]:
+    """The files of the newest version that hold a part, as the log names them."""
+    if not part or not versions(folder):
+        return []
+    names = adds(load(folder))["path"].to_pylist()
+    return [name for name in names if unquote(name).startswith(_prefix(part))]
+
+
+def adds(table: DeltaTable) -> pa.Table:
+    """The files of a version: ``path``, ``size_bytes``, ``modification_time``, ``num_records``."""
+    return pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()  # pa.table imports pandas
+
+
+def _prefix(part: str) -> str:
+    return f"part-{part}-" if part else "part-"
+
+
+def commit(folder: Path, change: Change) -> int:
+    """Make a change a version, have it on the disk, and return its number. The caller holds the table's lock.
+
+    Raises ``StoreBusy`` if somebody else wrote what ``once`` speaks of.
+    """
     try:
-        _retry(folder, mode, schema, adds, note)
+        _refuse_twice(folder, change.once)
+        _retry(folder, change)
     except BaseException:
-        _discard(folder, adds)
+        _discard(folder, change.adds)
         raise
     version = versions(folder)[-1]
     sync_file(commit_file(folder, version))
@@ -73,17 +112,25 @@ def commit(folder: Path, mode: Mode, schema: pa.Schema, adds: list[AddAction], n
     return version
 
 
-def _retry(folder: Path, mode: Mode, schema: pa.Schema, adds: list[AddAction], note: Note) -> None:
+def _refuse_twice(folder: Path, once: Once) -> None:
+    table = load(folder) if once and versions(folder) else None
+    for writer, (before, _) in once.items():
+        found = None if table is None else table.transaction_version(writer)
+        if found != before:
+            raise StoreBusy(f"rows of {writer!r} are in the table up to {found}, not up to {before}; try again")
+
+
+def _retry(folder: Path, change: Change) -> None:
     for attempt in range(_RETRIES):
         try:
-            _transact(folder, mode, schema, adds, note)
+            _transact(folder, change)
             return
         except CommitFailedError:  # a writer that does not know our lock was faster
-            if attempt == _RETRIES - 1:
+            if attempt == _RETRIES - 1 or change.once or change.removes:
                 raise
 
 
-def _discard(folder: Path, adds: list[AddAction]) -> None:
+def _discard(folder: Path, adds: Sequence[AddAction]) -> None:
     """Remove the files of a commit that failed; one that was interrupted may have been done all the same."""
     found = versions(folder)
     newest = commit_file(folder, found[-1]).read_text("utf-8") if found else ""
@@ -92,15 +139,19 @@ def _discard(folder: Path, adds: list[AddAction]) -> None:
             (folder / add.path).unlink(missing_ok=True)
 
 
-def _transact(folder: Path, mode: Mode, schema: pa.Schema, adds: list[AddAction], note: Note) -> None:
+def _transact(folder: Path, change: Change) -> None:
     _remove_empty_files(folder)
-    properties = CommitProperties(custom_metadata={NOTE: json.dumps(dict(note))})
+    properties = CommitProperties(
+        custom_metadata={NOTE: json.dumps(dict(change.note))},
+        app_transactions=[Transaction(writer, after) for writer, (_, after) in change.once.items()],
+    )
     if versions(folder):
-        table = _prepare(folder, mode, schema)
+        table = _prepare(folder, change.mode, change.schema)
+        gone = [RemoveAction(name, not change.same, _now(change)) for name in change.removes]
         table.create_write_transaction(
-            [*adds],
-            mode,
-            Schema.from_arrow(schema),
+            [*change.adds, *gone],
+            change.mode,
+            Schema.from_arrow(change.schema),
             partition_by=[],
             commit_properties=properties,
             post_commithook_properties=_NO_HOOKS,
@@ -108,14 +159,19 @@ def _transact(folder: Path, mode: Mode, schema: pa.Schema, adds: list[AddAction]
         return
     create_table_with_add_actions(
         str(folder),
-        Schema.from_arrow(schema),
-        adds,
+        Schema.from_arrow(change.schema),
+        [*change.adds],
         mode="error",
         partition_by=[],
         configuration=_CONFIGURATION,
         commit_properties=properties,
         post_commithook_properties=_NO_HOOKS,
     )
+
+
+def _now(change: Change) -> int:
+    """When files went: when those in their place were written, in milliseconds."""
+    return max((add.modification_time for add in change.adds), default=0)
 
 
 def _prepare(folder: Path, mode: Mode, schema: pa.Schema) -> DeltaTable:

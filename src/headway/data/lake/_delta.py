@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from urllib.parse import unquote
 from headway.data.lake._durable import make_directory, staged_file
 from headway.data.lake._errors import named
 from headway.data.lake._log import LOG, read_note, versions
-from headway.data.lake._protocol import Mode, Note
+from headway.data.lake._protocol import Mode, Note, Once
 from headway.errors import NotFoundError, UsageError
 from headway.locks import exclusive
 
@@ -37,13 +38,18 @@ class DeltaLake:
         data: pa.Table | pa.RecordBatchReader,
         mode: Mode = "overwrite",
         note: Note | Callable[[], Note] = MappingProxyType({}),
+        *,
+        once: Once = MappingProxyType({}),
+        part: str = "",
     ) -> int:
-        from headway.data.lake._commit import commit, settle
+        from headway.data.lake._commit import Change, commit, files_of, settle
         from headway.data.lake._rows import target_schema, write_rows
 
         folder = self._folder(table)
         if mode not in ("overwrite", "append"):
             raise UsageError(f"mode is 'overwrite' or 'append', got {mode!r}")
+        if part and (mode != "append" or not part.isalnum()):
+            raise UsageError(f"part is letters and digits, for rows that are appended; got {part!r} with {mode!r}")
         self._check_not_nested(table, folder)
         with named(table):
             existing = self.schema(table) if mode == "append" and versions(folder) else None
@@ -52,8 +58,32 @@ class DeltaLake:
             with staged_file(folder / _STAGING) as file:
                 rows = write_rows(table, file, data, schema)
                 facts = note() if callable(note) else note
-                with exclusive(folder / _STAGING / "lock", f"writing lake table {table!r}", patience=60):
-                    return commit(folder, mode, schema, settle(folder, file, rows), facts)
+                with self._lock(table, folder):
+                    adds = settle(folder, file, rows, part)
+                    return commit(folder, Change(mode, schema, adds, facts, files_of(folder, part), once))
+
+    def mark(self, table: str, writer: str) -> int | None:
+        from headway.data.lake._commit import load
+
+        folder = self._folder(table)
+        if not versions(folder):
+            return None
+        with named(table):
+            found: int | None = load(folder).transaction_version(writer)
+            return found
+
+    def tidy(self, table: str) -> bool:
+        from headway.data.lake._commit import load
+        from headway.data.lake._tidy import join, small_files
+
+        folder, _ = self._resolve(table, None)
+        with named(table):
+            names = small_files(load(folder))
+            if not names:
+                return False
+            make_directory(folder / _STAGING)
+            with staged_file(folder / _STAGING) as file:
+                return join(folder, names, file, self._lock(table, folder))
 
     def version(self, table: str) -> int | None:
         found = versions(self._folder(table))
@@ -123,13 +153,13 @@ class DeltaLake:
         return folder, version
 
     def _adds(self, table: str, folder: Path, version: int) -> pa.Table:
-        import pyarrow as pa
-
-        from headway.data.lake._commit import load
+        from headway.data.lake._commit import adds, load
 
         with named(table):
-            actions = load(folder, version).get_add_actions(flatten=True)
-            return pa.RecordBatchReader.from_stream(actions).read_all()  # pa.table would import pandas
+            return adds(load(folder, version))
+
+    def _lock(self, table: str, folder: Path) -> AbstractContextManager[None]:
+        return exclusive(folder / _STAGING / "lock", f"writing lake table {table!r}", patience=60)
 
     def _file_without_rows(self, table: str, folder: Path, version: int) -> Path:
         """A file with the version's columns only, made when it is first asked for."""

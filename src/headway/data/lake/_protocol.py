@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["overwrite", "append"]
 Note = Mapping[str, str]
+Once = Mapping[str, tuple[int | None, int]]
 
 
 class Lake(Protocol):
@@ -36,6 +37,9 @@ class Lake(Protocol):
         data: pa.Table | pa.RecordBatchReader,
         mode: Mode = "overwrite",
         note: Note | Callable[[], Note] = MappingProxyType({}),
+        *,
+        once: Once = MappingProxyType({}),
+        part: str = "",
     ) -> int:
         """Write rows and return the table's new version; it is made if it is not there.
 
@@ -43,7 +47,17 @@ class Lake(Protocol):
         it, columns the rows do not have are null, types must fit. ``note`` is kept with the version; a
         function is asked for it after the last row. A reader is consumed piece by piece, and what it raises comes
         through. Types are made plain (see ``engine.plain``).
+
+        ``once`` has, for whoever hands rows over piece by piece, how far they were in the table and how far they are
+        with these rows; ``StoreBusy``, and nothing is written, if the table says otherwise of one of them. ``part``
+        (letters and digits) is a name for appended rows: rows that were appended under it before are replaced.
         """
+
+    def mark(self, table: str, writer: str) -> int | None:
+        """How far a writer has come (see ``once``); None if it has not written, or there is no such table."""
+
+    def tidy(self, table: str) -> bool:
+        """Join small files of the newest version into larger ones; rows stay as they are. Whether there were any."""
 
     def version(self, table: str) -> int | None:
         """The newest version, or None if there is no such table."""

@@ -37,7 +37,10 @@ def write_rows(table: str, file: BinaryIO, data: pa.Table | pa.RecordBatchReader
     """Write all rows in groups of a bounded size and return how many there were."""
     batches = data.to_batches() if isinstance(data, pa.Table) else data
     rows = 0
-    with pq.ParquetWriter(file, schema, compression="zstd", compression_level=1, store_schema=False) as writer:
+    # A dictionary of numbers is given up after a megabyte, and has cost more than all the rest by then.
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    options = {"compression": "zstd", "compression_level": 1, "use_dictionary": texts, "store_schema": False}
+    with pq.ParquetWriter(file, schema, **options) as writer:
         for group in _groups(batches):
             writer.write_table(_converted(table, group, schema), row_group_size=len(group))
             rows += len(group)

@@ -1,0 +1,1 @@
+"""What templates show, worked out from records; nothing here reads a store."""
