@@ -1,9 +1,11 @@
 # Every target sets up what it needs: Python 3.11 or newer, git and make are enough.
 #   make demo    raw taxi trips to a served, reversible prediction (examples/taxi)
+#   make up      the console on what `make demo` left behind: http://127.0.0.1:8000
 #   make test    the test suite; what was skipped, and why, is listed at the end.  ARGS="-k clock" goes to pytest
 #   make check   formatting, lint, types, import contracts
 #   make bench   the speed measurements of DESIGN §6.  ARGS goes to benchmarks/run.py
 #   make bench-steps   the overhead of a step beside Metaflow and `airflow dags test`, in environments of their own
+#   make docs    the documentation site, in docs/_site
 #   make env     only the environment, in .venv
 #   make format  rewrite the sources as `make check` wants them
 #   make lock    resolve pyproject.toml into the lock files again (UPGRADE=--upgrade for the newest of everything)
@@ -20,13 +22,22 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 INSTALL_HEADWAY := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: help demo test check bench bench-steps env format lock clean
+.PHONY: help demo up docs test check bench bench-steps env format lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
 demo: .venv/.runtime
 	@$(BIN)/python examples/taxi/demo.py $(ARGS)
+
+up: .venv/.runtime
+	@test -d .demo/trips || { echo "nothing to look at yet: run \`make demo\` first" >&2; exit 1; }
+	@cd .demo/trips && ../../$(BIN)/headway up $(ARGS)
+
+docs: .venv/.dev
+	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_site
+	@echo "docs/_site/index.html"
 
 test: .venv/.dev
 	@$(BIN)/python -m pytest $(ARGS)
@@ -59,6 +70,9 @@ lock: .venv/.uv
 	$(LOCK) $(UPGRADE) pyproject.toml --extra dev --no-emit-package headway --output-file requirements-dev.txt
 	$(LOCK) $(UPGRADE) pyproject.toml --extra lightgbm -c requirements-dev.txt --output-file requirements.txt
 	$(LOCK) $(UPGRADE) requirements-bootstrap.in -c requirements-dev.txt --output-file requirements-bootstrap.txt
+	for peer in airflow evidently metaflow; do \
+		$(LOCK) $(UPGRADE) benchmarks/peers/requirements-$$peer.in \
+			--output-file benchmarks/peers/requirements-$$peer.txt; done
 
 # Stamps: a step is done again only when its lock file or pyproject.toml has changed.
 # `make demo` on a clean machine needs no development tools; `make env` afterwards adds them to the same .venv.

@@ -26,6 +26,7 @@ import steps
 import windows
 from harness import CORES, Section, figure
 
+import console
 from headway.clock import WallClock, to_iso
 
 MEASURES: dict[str, Callable[[Path, bool], Section]] = {
@@ -36,6 +37,7 @@ MEASURES: dict[str, Callable[[Path, bool], Section]] = {
     "prediction": prediction.measure,
     "drift": drift.measure,
     "steps": steps.measure,
+    "console": console.measure,
 }
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 PACKAGES = ("numpy", "pyarrow", "duckdb", "polars", "lmdb", "lightgbm", "msgspec", "uvicorn", "uvloop", "httptools")

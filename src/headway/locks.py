@@ -79,13 +79,14 @@ def is_held(path: Path) -> bool | None:
 
 
 def _take(handle: int, path: Path, what: str, patience: float) -> None:
-    for left in range(round(patience / _PAUSE), -1, -1):
+    pause = _PAUSE if patience < 60 else 0.5
+    for left in range(round(patience / pause), -1, -1):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             if left:
-                time.sleep(_PAUSE)
+                time.sleep(pause)
     raise StoreBusy(f"{what} is under way already ({_holder(path)}); wait for it or end it, then try again")
 
 

@@ -50,6 +50,11 @@ def publish(city: str, days: int = 3, loud: bool = False):
     days: how many numbers
     """
     return total(double(each={"number": numbers(city, days)}), city, loud)
+
+
+@hw.pipeline
+def counted():
+    return numbers("turin", 1, after=hw.run("footfall"))
 '''
 
 
@@ -114,6 +119,19 @@ def test_plan_tells_of_a_pipeline(work: Shop) -> None:
     assert "up to date" not in told
     planned = work.call("plan", "publish", "--json").json()
     assert {step["status"] for step in planned} == {"cached"}
+
+
+def test_a_built_in_stage_is_a_step(work: Shop) -> None:
+    work.call("run", "counted")
+    assert steps(work, 1) == {"run:footfall": "done", "numbers": "done"}
+    assert "5 entities" in work.call("runs", "logs", "1", "run:footfall").out
+    assert "everything is up to date" in work.call("plan", "counted").out
+    work.call("run", "counted")
+    assert steps(work, 2) == {"run:footfall": "cached", "numbers": "cached"}
+    work.edit("shop/features.py", 'hw.count(window="7d")},\n)', 'hw.count(window="8d")},\n)')
+    assert "materialize footfall: this definition" in work.call("plan", "counted", "--why").out
+    work.call("run", "counted")
+    assert steps(work, 3) == {"run:footfall": "done", "numbers": "done"}
 
 
 def test_words_of_the_command_line() -> None:

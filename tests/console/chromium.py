@@ -93,7 +93,6 @@ class Site:
         run = self.runs("publish")[0]
         return [
             "/",
-            "/?q=deli&sort=-figure",
             "/models",
             "/models/delivery",
             "/models/delivery/versions/2",
@@ -103,15 +102,12 @@ class Site:
             "/models/delivery/rollback",
             "/features",
             "/features/sales",
-            "/features/footfall",
             "/data",
             "/data/orders",
-            "/data/raw_orders",
             "/runs",
             "/runs?status=failed",
             f"/runs/{run}",
             f"/runs/{run}?of=export&step=hand_over",
-            "/runs/1",
             "/runs/new",
             "/runs/new?target=publish",
             "/runs/new?target=delivery",

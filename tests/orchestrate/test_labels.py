@@ -358,4 +358,7 @@ def test_a_complete_segment_is_moved_by_a_process_of_its_own(shop: Shop, monkeyp
                 break
             time.sleep(0.1)
         assert lake.rows("predictions/delivery") > 0
+        for thread in threading.enumerate():
+            if thread.name == "headway-compaction":
+                thread.join(30)
     assert predictions.read(lake, "delivery", home=shop.home).num_rows == 2

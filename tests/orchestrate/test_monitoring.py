@@ -342,7 +342,7 @@ def test_a_column_that_appears_in_the_raw_file_is_named(shop: Shop) -> None:
         project.run("raw_orders")
     found = watch(shop, 1)
     assert found.windows == ()  # no window has ended since; the sources are as they are now all the same
-    assert keys(found) == {"delivery/quality/raw_orders.surcharge"}
+    assert keys(found) == {"delivery/quality/raw_orders"}
     assert "raw_orders has a new column surcharge" in found.alerts[0].title
     shop.write_orders(orders)
     with opened(shop, 1) as project:

@@ -29,6 +29,13 @@ trip_duration = hw.Model(
     description="Seconds from pick-up to drop-off",
 )
 
+watch = hw.Monitor(
+    trip_duration,
+    window="7d",
+    on_alert="notify",  # or "retrain", or "rollback"
+    runbook="Look at the report first. If trips really changed: run it again with newer rows, and let the gate decide.",
+)
+
 nightly = hw.BatchPrediction(
     "nightly", model=trip_duration, input=trips, output="lake:predictions_nightly", schedule="0 4 * * *"
 )

@@ -68,7 +68,7 @@ def list_(
         return
     print_table(
         ["run", "what", "parameters", "status", "started", "seconds", "by", "said"],
-        [(r.id, r.name, r.params, r.status, moment(r.started_at), _took(r), _who(r), r.error) for r in found],
+        [(r.id, _what(r), r.params, r.status, moment(r.started_at), _took(r), _who(r), r.error) for r in found],
         "no run yet; `headway run` makes one" if not (status or name) else "no such run",
     )
 
@@ -81,7 +81,7 @@ def show(id: Id, project: Dir = ".", env: Env = None, json: Json = False) -> Non
     if json:
         print_json({"run": run, "steps": steps, "lineage": links})
         return
-    print(f"run {run.id}: {run.name}: {run.status}")
+    print(f"run {run.id}: {_what(run)}: {run.status}")
     for what, value in (
         ("parameters", ", ".join(f"{k}={v}" for k, v in run.params.items())),
         ("started", moment(run.started_at)),
@@ -286,6 +286,10 @@ def _took(run: RunRecord) -> float | None:
 
     took = seconds(run, WallClock().now() if run.status == "running" else None)
     return None if took is None else round(took, 1)
+
+
+def _what(run: RunRecord) -> str:
+    return f"monitor {run.name}" if run.kind == "monitor" else run.name
 
 
 def _who(run: RunRecord) -> str:

@@ -43,6 +43,8 @@ class Schedule:
     jitter
         Spread the start over this long after the moment, such as ``"5m"``; the same moment always waits equally long.
 
+    Examples
+    --------
     >>> Schedule("0 3 * * *", timezone="Europe/Lisbon", missed="all").cron
     '0 3 * * *'
     """

@@ -218,6 +218,9 @@ def step(
 ) -> Any:
     """Declare a function as a step of pipelines; it stays callable as it is.
 
+    In a pipeline a call takes two arguments more: ``after=`` other steps, which then come before this one, and
+    ``each={"argument": values}``, which calls it once for each value.
+
     Parameters
     ----------
     name
@@ -230,9 +233,8 @@ def step(
     cache
         Whether a call with the same code, libraries, parameters and inputs may be answered with what it gave before.
 
-    In a pipeline a call takes two arguments more: ``after=`` other steps, which then come before this one, and
-    ``each={"argument": values}``, which calls it once for each value.
-
+    Examples
+    --------
     >>> @step
     ... def half(x: float) -> float:
     ...     return x / 2

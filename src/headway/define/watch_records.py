@@ -44,7 +44,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     is counted, not repeated."""
 
     id: int = 0
-    key: str  # e.g. trip_duration/drift/fare_amount
+    key: str  # e.g. trip_duration/performance/mae
     model: str | None = None
     segment: str | None = None
     kind: str = ""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from headway.settings import Settings
@@ -19,14 +20,14 @@ class Compactor:
     def __init__(self, settings: Settings) -> None:
         self._command = [sys.executable, "-m", "headway", "predictions", "compact", "--json"]
         self._command += ["--project", str(settings.root), "--env", settings.env]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._waiting: threading.Thread | None = None
 
     def notice(self, segment: Path) -> None:
         """A segment is complete. One that comes while others are moved is moved next time, or when the log is read."""
-        if self._process is not None and self._process.poll() is None:
+        if self._waiting is not None and self._waiting.is_alive():
             return
         try:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -34,3 +35,7 @@ class Compactor:
             )
         except OSError as error:
             log.error("prediction log: %s stays where it is, its compaction cannot be started: %s", segment, error)
+            return
+        # The process may outlive the server; while both live, somebody has to take note of its end.
+        self._waiting = threading.Thread(target=process.wait, name="headway-compaction", daemon=True)
+        self._waiting.start()

@@ -48,9 +48,10 @@ def alerts_of(monitor: Monitor, figures: Sequence[Figure]) -> list[Alert]:
 
 def key_of(figure: Figure) -> str:
     """The alert a figure belongs to: of columns that drift, or are missing more often, all together
-    (``trip_duration/drift``), of the rest each by its name (``trip_duration/performance/mae``)."""
+    (``trip_duration/drift``), of what became of a source too (``trip_duration/quality/raw_trips``), of the rest each by
+    its name (``trip_duration/performance/mae``)."""
     kind = f"{figure.model}/{figure.kind}"
-    return kind if figure.kind in TOGETHER else f"{kind}/{figure.name}"
+    return kind if figure.kind in TOGETHER else f"{kind}/{figure.details.get('source', figure.name)}"
 
 
 def _ordered(figures: Sequence[Figure]) -> list[Figure]:
@@ -102,6 +103,8 @@ def _title(first: Figure, names: Sequence[str], segments: Sequence[str]) -> str:
     where = f" ({', '.join(segments[:3])}{'…' if len(segments) > 3 else ''})" if segments else ""
     if len(names) == 1:
         return f"{first.model}{where}: {first.said or names[0]}"
+    if first.kind not in TOGETHER:
+        return f"{first.model}{where}: {first.said}, and {len(names) - 1} more"
     what = "are missing more or less often" if first.kind == "missing" else "have moved"
     listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return f"{first.model}{where}: {len(names)} columns {what}: {listed}"

@@ -22,8 +22,9 @@ from headway.metadata import Metadata
 from headway.orchestrate._parts import Parts
 from headway.orchestrate._step_log import copied, file_name
 
-BEAT = 1.0  # seconds between two signs of life
-AGAIN = 3  # beats after which a run that was interrupted, and goes on, is interrupted again: engines swallow signals
+LOOK = 0.2  # seconds after which a step that still goes on is told to go on: most are over by then
+BEATS = 5  # looks from one sign of life to the next
+AGAIN = 3  # signs of life after which a run that still goes on is interrupted again: some engines swallow signals
 _KEYBOARD = "Ctrl-C"
 
 
@@ -55,6 +56,7 @@ class Recorder:
         self._metadata, self._told = metadata, told
         self._steps: dict[str, StepRecord] = {}
         self._guard = threading.RLock()
+        self._begun: set[str] = set()  # steps that began, which the metadata has not been told
         self._asked: str | None = None
         directory.mkdir(parents=True, exist_ok=True)
 
@@ -81,19 +83,22 @@ class Recorder:
     ) -> None:
         """A step begins, or begins again: ``attempt`` counts from 1. ``inputs`` is argument → digest; ``made_of`` is
         what ``digest`` covers."""
-        self._note(
-            key,
-            status="running",
-            attempt=attempt,
-            digest=digest,
-            inputs=dict(inputs or {}),
-            made_of=dict(made_of or {}),
-            why=why,
-            started_at=WallClock().now(),
-            ended_at=None,
-            seconds=None,
-            error="",
-        )
+        now = WallClock().now()
+        with self._guard:
+            self._steps[key] = msgspec.structs.replace(
+                self._known(key),
+                status="running",
+                attempt=attempt,
+                digest=digest,
+                inputs=dict(inputs or {}),
+                made_of=dict(made_of or {}),
+                why=why,
+                started_at=now,
+                ended_at=None,
+                seconds=None,
+                error="",
+            )
+            self._begun.add(key)
 
     def ended(
         self,
@@ -119,7 +124,18 @@ class Recorder:
             given: dict[str, Any] = {"detail": detail, "why": why, "output": output, "digest": digest}
             given |= {"inputs": dict(inputs or {}), "made_of": dict(made_of or {})}
             changes |= {name: value for name, value in given.items() if value}
-            self._told(self._note(key, **changes))
+            ended = msgspec.structs.replace(known, **changes)
+            self._metadata.runs.step(ended)
+            self._steps[key] = ended
+            self._begun.discard(key)
+        self._told(ended)
+
+    def tell_begun(self) -> None:
+        """Tell the metadata of steps that began and still go on; the heart does, a moment after they began."""
+        with self._guard:
+            if self._begun:
+                self._metadata.runs.plan(self.run.id, [self._steps[key] for key in self._begun])
+                self._begun.clear()
 
     def step(self, key: str) -> StepRecord | None:
         """What is known of a step."""
@@ -161,12 +177,6 @@ class Recorder:
 
     def _known(self, key: str) -> StepRecord:
         return self._steps.get(key) or StepRecord(run=self.run.id, key=key, step=key.partition("[")[0])
-
-    def _note(self, key: str, **changes: Any) -> StepRecord:
-        with self._guard:
-            noted = self._steps[key] = msgspec.structs.replace(self._known(key), **changes)
-            self._metadata.runs.step(noted)
-            return noted
 
 
 def close_steps(steps: Sequence[StepRecord], status: StepStatus, error: str, at: int) -> list[StepRecord]:
@@ -273,21 +283,31 @@ class _Heart(threading.Thread):
         super().__init__(name=f"headway-run-{recorder.run.id}", daemon=True)
         self._metadata, self._recorder = metadata, recorder
         self._over = threading.Event()
+        self._asked = 0
         self.interrupt: int | None = None  # the thread to interrupt, if it listens
 
     def run(self) -> None:
-        asked = 0
-        while not self._over.wait(BEAT):
+        looks = 0
+        while not self._over.wait(LOOK):
+            looks += 1
             try:
-                by = self._metadata.runs.beat(self._recorder.run.id, WallClock().now())
+                self._recorder.tell_begun()
+                if looks % BEATS == 0:
+                    self._beat()
             except HeadwayError:
-                by = None  # a busy database now is no reason to die: the next beat is a second away
-            if by:
-                self._recorder.ask(by)
-            if self._recorder.cancelled() is not None:
-                if asked % AGAIN == 0 and self.interrupt is not None:
-                    signal.pthread_kill(self.interrupt, signal.SIGTERM)
-                asked += 1
+                continue  # a busy database now is no reason to die: the next look comes soon
+            if self._recorder.cancelled() is not None and looks % BEATS == 0:
+                self._interrupt()
+
+    def _beat(self) -> None:
+        by = self._metadata.runs.beat(self._recorder.run.id, WallClock().now())
+        if by:
+            self._recorder.ask(by)
+
+    def _interrupt(self) -> None:
+        if self._asked % AGAIN == 0 and self.interrupt is not None:
+            signal.pthread_kill(self.interrupt, signal.SIGTERM)
+        self._asked += 1
 
     def stop(self) -> None:
         """No beat, and no interruption, comes after this."""

@@ -14,9 +14,10 @@ from headway.define import Model
 from headway.define.records import ColumnSpec, TrainingSet, VersionRecord
 from headway.errors import HeadwayError
 from headway.monitor import Counts, Profile, build_profile, count
+from headway.orchestrate._label_source import source_columns, source_profile
 from headway.orchestrate._parts import Parts
 from headway.orchestrate._windows import ended
-from headway.orchestrate.training_set import training_set
+from headway.orchestrate.training_set import LabelRows, training_set
 from headway.train._files import write_bytes
 
 FILE, ROWS = "profile.json", "rows.parquet"
@@ -45,12 +46,15 @@ class Past(msgspec.Struct, frozen=True):
 
 class Reference(msgspec.Struct, frozen=True):
     """``profile.json`` of a version: everything together, and the biggest segments. ``note`` says what it is of;
-    ``past`` are the windows of the training set's own time, so that there is a history from the first day on."""
+    ``past`` are the windows of the training set's own time, so that there is a history from the first day on.
+    ``source`` and ``source_past`` are the same of the columns of the label's source."""
 
     whole: SegmentReference
     segments: dict[str, SegmentReference] = {}
     note: str = ""
     past: tuple[Past, ...] = ()
+    source: Profile | None = None
+    source_past: tuple[Past, ...] = ()
 
     def only(self, names: Sequence[str]) -> Reference:
         """This reference with some of its columns; all, if none are named."""
@@ -68,14 +72,18 @@ def _only(reference: SegmentReference, names: Sequence[str]) -> SegmentReference
     return SegmentReference(msgspec.structs.replace(reference.columns, columns=columns), reference.predictions)
 
 
-def write_reference(data: TrainingSet, test: np.ndarray, directory: Path, length: int) -> None:
+def write_reference(
+    model: Model, data: TrainingSet, rows: LabelRows, test: np.ndarray, directory: Path, length: int
+) -> None:
     """Put ``profile.json`` beside the other files of a version that has just been trained.
 
     It depends on the training set and the twin's predictions alone: the same training gives the same file.
-    ``length`` is that of the windows in which the model is watched; ``test`` says which rows the twin was tested on:
+    ``rows`` are those of the label's source, one for each of ``data``. ``length`` is that of the windows in which the
+    model is watched; ``test`` says which rows the twin was tested on:
     with the features of some of them, in ``rows.parquet``, errors on later rows are estimated.
     """
     reference = _of(data, _tested(directory), "the training set; predictions of the twin for the test rows", length)
+    reference = _with_source(reference, model, rows, length)
     write_bytes(directory / FILE, msgspec.json.encode(reference))
     tested = _tested(directory)
     if tested is not None:
@@ -96,11 +104,12 @@ def read_reference(parts: Parts, model: Model | None, record: VersionRecord, len
     try:
         if model is None:
             raise HeadwayError("the project does not declare the model any more")
-        data, _, plan = training_set(parts, model, record.created_at)
+        data, rows, plan = training_set(parts, model, record.created_at)
         same = [c.name for c in data.columns] == [c.name for c in record.serving.columns]
         if not same or plan.views != record.serving.views:
             raise HeadwayError("it was trained with other features than the project declares now")
         reference = _of(data, tested, "the training set, computed again from the data as they are now", length)
+        reference = _with_source(reference, model, rows, length)
     except HeadwayError as error:
         whole = SegmentReference(None, None if tested is None else _predictions(tested))
         note = f"version {record.version} has no profile of its columns, and none can be made: {error}"
@@ -160,6 +169,14 @@ def _of(data: TrainingSet, tested: pa.Table | None, note: str, length: int) -> R
                 mine = _predictions(tested.filter(pa.array(np.array(tested["segment"].to_pylist(), object) == name)))
             segments[name] = SegmentReference(_columns(own, data.columns), mine)
     return Reference(whole, segments, note, _past(table, data.event[rows], whole.columns, length))
+
+
+def _with_source(reference: Reference, model: Model, rows: LabelRows, length: int) -> Reference:
+    chosen = _spread(len(rows.event), MOST_ROWS)
+    table = rows.table.take(pa.array(chosen)) if len(chosen) < len(rows.event) else rows.table
+    profile = source_profile(model, table)
+    past = _past(source_columns(model, table), rows.event[chosen], profile, length)
+    return msgspec.structs.replace(reference, source=profile, source_past=past)
 
 
 def _past(table: pa.Table, event: np.ndarray, profile: Profile | None, length: int) -> tuple[Past, ...]:

@@ -12,7 +12,6 @@ import pyarrow.dataset as ds
 from headway.clock import WallClock, to_iso
 from headway.data.online import OnlineReader
 from headway.data.predictions import dropped_table
-from headway.define._duration import as_text
 from headway.define._monitor import rank
 from headway.define.records import VersionRecord, ViewPlan
 from headway.define.run_records import RunRecord
@@ -21,7 +20,7 @@ from headway.metadata import held, live
 from headway.orchestrate._alive import crashed
 from headway.orchestrate._parts import Parts
 from headway.orchestrate._slots import between
-from headway.orchestrate.alerts import AlertDesk, ago
+from headway.orchestrate.alerts import AlertDesk, about, ago
 from headway.orchestrate.schedules import scheduled
 
 _DAY = 86_400_000_000
@@ -108,7 +107,7 @@ def _behind(plan: ViewPlan, models: list[str], reader: OnlineReader, now: int) -
     if late < plan.refresh:  # a refresh that is under way is no trouble
         return None
     ttl = plan.ttl if plan.ttl is not None else 3 * plan.refresh
-    text = f"its values are of {to_iso(mark.as_of)}, {as_text(late // 60_000_000 * 60_000_000)} overdue; {users}"
+    text = f"its values are of {to_iso(mark.as_of)}, overdue for {about(late)}; {users}"
     if late > ttl:
         return Trouble("critical", "features", plan.name, f"{text} gets null in their place", mend, mark.as_of)
     return Trouble("warning", "features", plan.name, f"{text} is served late values", mend, mark.as_of)

@@ -15,6 +15,7 @@ from headway.errors import BindingError, HeadwayError, suggest
 from headway.monitor import Counts, Profile, count, drift
 from headway.orchestrate._counting import GroupCounts, WindowCounter, WindowCounts
 from headway.orchestrate._judging import Judge
+from headway.orchestrate._label_source import label_source_figures
 from headway.orchestrate._parts import Parts
 from headway.orchestrate._reference import Reference, SegmentReference, read_reference
 from headway.orchestrate._windows import Window, before
@@ -87,8 +88,17 @@ class Watch:
             own = [None if p is None else _only_group(p, name) for p in past]
             figures = self._group(window, name, self.reference.segments[name], group, own, previous, volumes, len(big))
             found += [_without_history(f) for f in figures]
+        found += self._source(window, previous)
         found = [_not_critical(f) for f in found]
         return counts, [*found, *self._states(window, counts)]
+
+    def _source(self, window: Window, previous: Sequence[Figure]) -> list[Figure]:
+        """The rows that labels come from, those of the window against those of the training."""
+        model, profile = self.parts.declarations.models.get(self.record.model), self.reference.source
+        if model is None or cycle_of(self.monitor.length) > 1:
+            return []
+        past = [p.counts for p in self.reference.source_past if p.end <= window.start]
+        return label_source_figures(self.parts, model, self.record, profile, past, window, previous)
 
     def _before(self, window: Window, volumes: Sequence[Figure]) -> list[Window]:
         """The windows before one that it is held against. Where nothing repeats itself, those without rows are left

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from headway.clock import WallClock, to_iso
-from headway.define._duration import as_text, microseconds
+from headway.define._duration import microseconds
 from headway.define._monitor import rank
 from headway.define.watch_records import Alert, AlertState, Silence
 from headway.errors import NotFoundError, UsageError
@@ -228,8 +228,17 @@ def _block(alert: Alert) -> str:
 
 def ago(at: int, now: int) -> str:
     """How long ago, to the nearest sensible unit."""
-    length = max(0, now - at)
-    for unit in (86_400_000_000, _HOUR, 60_000_000, 1_000_000):
+    length = about(max(0, now - at))
+    return f"{length} ago" if length else "just now"
+
+
+def about(length: int) -> str:
+    """A length of time in the greatest unit it has one of; empty under a second.
+
+    >>> about(57_200_280_000_000), about(90_000_000)
+    ('662d', '1m')
+    """
+    for unit, name in ((86_400_000_000, "d"), (_HOUR, "h"), (60_000_000, "m"), (1_000_000, "s")):
         if length >= unit:
-            return f"{as_text(length // unit * unit)} ago"
-    return "just now"
+            return f"{length // unit}{name}"
+    return ""

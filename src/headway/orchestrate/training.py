@@ -133,7 +133,7 @@ def train_version(parts: Parts, model: Model) -> tuple[VersionRecord, GateResult
     )
     captured = capture(parts.root)
     write_capture(captured, staging)
-    write_reference(data, trained.test, staging, parts.declarations.monitors[model.name].length)
+    write_reference(model, data, rows, trained.test, staging, parts.declarations.monitors[model.name].length)
     bundle = write_bundle(parts.root, parts.settings.definitions, staging / "bundle")
     tables = set(parts.binder.tables(model.label.source)).union(*(use.plan.tables for use in plan.views))
     draft = VersionRecord(

@@ -227,7 +227,7 @@ def test_a_plan_of_what_was_never_run(steps):
     assert {key: (each.status, each.why) for key, each in plan.items()} == {
         "run:rows": ("run", "its own digests decide"),
         "load": ("run", "not done yet"),
-        "work": ("depends", "what 'load' gives decides"),
+        "work": ("depends", "what 'run:rows' gives decides"),
         "known": ("run", "2 items: 2 run"),
         "known[x=1]": ("run", "not done yet"),
         "known[x=2]": ("run", "not done yet"),

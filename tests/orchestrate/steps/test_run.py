@@ -189,10 +189,15 @@ def test_a_failure_stops_what_depends_on_it_and_nothing_else(steps):
     @hw.step
     def apart() -> int:
         return 1
+    @hw.step
+    def many(x: int, y: list) -> int:
+        return x
     @hw.pipeline
     def main():
-        after(broken(each={"x": [1, 2, 3]}))
-        apart()
+        found = broken(each={"x": [1, 2, 3]})
+        after(found)
+        many(each={"x": [1, 2]}, y=found)
+        after([apart()])
     """
     )
     with pytest.raises(ProjectCodeError, match=r"step 'broken\[x=2\]' failed: ValueError: no twos \(.*a\.py:6\)") as e:
@@ -205,7 +210,9 @@ def test_a_failure_stops_what_depends_on_it_and_nothing_else(steps):
         "broken[x=2]": "failed",
         "broken[x=3]": "done",
         "after": "skipped",
+        "many": "skipped",
         "apart": "done",
+        "after#2": "done",
     }
     assert records["after"].why == "it needs 'broken', which failed"
     assert records["broken"].detail == "3 items: 2 done, 1 failed"

@@ -268,6 +268,7 @@ def _file(view: Context, request: Request) -> Response:
         request,
         "file.html",
         title=file,
+        cli=f"headway models show {name} {record.version}",
         model=name,
         record=record,
         file=file,

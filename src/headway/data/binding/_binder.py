@@ -93,9 +93,9 @@ class Binder:
         """A view as a model or request function uses it."""
         return ViewUse(selection.prefix, self.view(selection.view), dict(selection.keys), selection.features)
 
-    def current_rows(self, source: Source, now: int) -> pa.Table:
+    def current_rows(self, source: Source, now: int, *, between: tuple[int, int] | None = None) -> pa.Table:
         """The rows of a source as they are known at ``now``, in the order of arrival: of each fact the one version
-        visible then.
+        visible then. With ``between``, those whose event time lies from the one instant on and before the other.
 
         The user's columns, ``__event``, ``__known`` and ``__seq``. Rows of a timeless source were known from 1970 on.
 
@@ -110,6 +110,8 @@ class Binder:
             until = f" and ({name(UNTIL)} is null or {name(UNTIL)} > {instant(now)})" if made.versioned else ""
             hide = f" exclude ({name(UNTIL)})" if made.versioned else ""
             sql = f"select *{hide} from ({made.sql}) where {made.standing} and {name(KNOWN)} <= {instant(now)}{until}"
+            if between is not None:
+                sql += f" and {name(EVENT)} >= {instant(between[0])} and {name(EVENT)} < {instant(between[1])}"
         else:
             sql = f"select *, {instant(0)} as {name(EVENT)}, {instant(0)} as {name(KNOWN)} from ({made.sql})"
         table = self._query(sql, made.tables)

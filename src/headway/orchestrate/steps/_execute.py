@@ -158,8 +158,6 @@ class _Execution:
 
     def _unfold(self, group: Task) -> None:
         """Make a fan-out's items; those that are answered already are noted in one go."""
-        for handle in group.call.after:
-            self.graph.resolve(handle)
         free = self.graph.unfold(group)
         records, answered, hand_out = {}, [], []
         for task in group.items or ():

@@ -112,6 +112,8 @@ class Graph:
             What it fans out over is no list, or has too many items.
         """
         call = group.call
+        for shared in (*group.arguments.values(), *call.after):
+            self.resolve(shared)  # what stops every item stops the fan-out
         fanned = {name: list(enumerate(self._elements(call, name, each))) for name, each in call.each.items()}
         count = 1
         for elements in fanned.values():
