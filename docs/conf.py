@@ -36,13 +36,14 @@ html_copy_source = False
 default_role = "code"
 
 
-def _plain(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+def _plain(*event: object) -> None:
     """Lists in docstrings without a blank line before them are meant as lists."""
+    lines: list[str] = event[-1]  # type: ignore[assignment]
     text = "\n".join(lines)
     lines[:] = re.sub(r"(?m)^(?!- |  )(.+)\n(- )", r"\1\n\n\2", text).split("\n")
 
 
-def _sidebar(app: object, name: str, source: list[str]) -> None:
+def _sidebar(_app: object, name: str, source: list[str]) -> None:
     """The links of the first page, in its sections, are the sidebar."""
     if name != "index":
         return

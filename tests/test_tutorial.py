@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-
 from tests.project import environment
 
 ROOT = Path(__file__).resolve().parents[1]

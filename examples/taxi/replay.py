@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from itertools import pairwise
 
 from shell import HEADWAY, HERE, WORK, replace, run, title
 
@@ -21,7 +22,7 @@ def replay() -> None:
     title("7. November 2025: each week is asked about, then arrives")
     run("models", "release", "trip_duration", "--why", "the mistake is understood; the gate may decide again")
     clock = CLOCK
-    for begin, end in zip(WEEKS, WEEKS[1:], strict=False):
+    for begin, end in pairwise(WEEKS):
         _copy(
             f"select * from trips where source_month = '2025-11' and pickup_at >= '{begin}' and pickup_at < '{end}'",
             f"data/trips-{begin}.parquet",

@@ -117,7 +117,7 @@ class Project:
 
     def train(self, model: str | Model) -> tuple[VersionRecord, GateResult, bool]:
         """Train and register one model, whatever else is stale; see ``ModelStage.train``."""
-        return self.models.train(model if isinstance(model, str) else model.name)
+        return self.runs.train(model if isinstance(model, str) else model.name)
 
     def predict(self, model: str | Model, data: Any, *, version: int | None = None) -> Any:
         """Score a table: its rows, in order, with ``prediction``, ``version`` and ``segment``.

@@ -333,3 +333,14 @@ def test_a_step_is_run_again_with_what_needs_it(shop: Shop) -> None:
         again = opened.runs.rerun(run.id, why="for the queue")
         with recording(opened.parts, again), pytest.raises(StoreBusy, match="under way already"):
             opened.runs.execute(again.id)
+
+
+def test_a_training_is_a_run_and_can_be_run_again(shop: Shop) -> None:
+    shop.call("train", "delivery")
+    (last, *_) = shop.call("runs", "list", "--json").json()
+    assert (last["kind"], last["targets"], last["status"]) == ("train", ["delivery"], "done")
+    shown = shop.call("runs", "show", str(last["id"])).out
+    assert "train:delivery" in shown
+    shop.call("runs", "rerun", str(last["id"]))
+    (again, *_) = shop.call("runs", "list", "--json").json()
+    assert (again["kind"], again["parent"], again["status"]) == ("train", last["id"], "done")

@@ -289,7 +289,7 @@ def _took(run: RunRecord) -> float | None:
 
 
 def _what(run: RunRecord) -> str:
-    return f"monitor {run.name}" if run.kind == "monitor" else run.name
+    return f"{run.kind} {run.name}" if run.kind in ("monitor", "train") else run.name
 
 
 def _who(run: RunRecord) -> str:

@@ -32,7 +32,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One run of targets or of a pipeline. ``id`` counts up within a database and is what people type."""
 
     id: int = 0
-    kind: Literal["project", "pipeline", "monitor"] = "project"
+    kind: Literal["project", "pipeline", "monitor", "train"] = "project"
     targets: tuple[str, ...] = ()  # of a project run (none: everything); a pipeline run has its name as the only one
     params: dict[str, Any] = msgspec.field(default_factory=dict)  # of a pipeline, as JSON values
     status: RunStatus = "queued"

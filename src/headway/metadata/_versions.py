@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 
-from headway.define.records import VersionRecord
+from headway.define.records import VersionRecord, ViewUse
 from headway.errors import StoreBusy
 from headway.metadata._database import Database
 from headway.metadata._tables import versions
 
 T = TypeVar("T")
+
+
+class _BriefPlan(msgspec.Struct, frozen=True):
+    views: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+@lru_cache(maxsize=500)
+def _views(text: bytes) -> tuple[ViewUse, ...]:
+    """Most versions of a model read the very same views."""
+    return msgspec.json.decode(text, type=tuple[ViewUse, ...])
 
 
 class VersionBrief(msgspec.Struct, frozen=True):
@@ -27,8 +38,15 @@ class VersionBrief(msgspec.Struct, frozen=True):
     segment_metrics: dict[str, msgspec.Raw]
     commit: str | None
     dirty: bool
+    serving: _BriefPlan
+    baseline: dict[str, float]
     metric: str = ""
     greater_is_better: bool = False
+
+    @property
+    def views(self) -> tuple[ViewUse, ...]:
+        """The feature views it reads online."""
+        return _views(bytes(self.serving.views))
 
     def figures(self, segment: str | None) -> dict[str, float]:
         """The metrics on the test rows of one segment, or of all; empty for a segment the version did not see."""
@@ -87,6 +105,12 @@ class Versions:
             condition = sa.and_(condition, versions.c.version < before)
         return self._decoded(condition, versions.c.version.desc(), limit, type_=VersionRecord)
 
+    def numbers(self, model: str, limit: int = 200) -> list[int]:
+        """The numbers of a model's newest versions, the greatest first."""
+        statement = sa.select(versions.c.version).where(self._database.here(versions, model=model))
+        with self._database.read() as connection:
+            return list(connection.execute(statement.order_by(versions.c.version.desc()).limit(limit)).scalars())
+
     def latest(self, model: str) -> VersionRecord | None:
         """The version with the greatest number."""
         return next(iter(self.page(model, limit=1)), None)
@@ -131,11 +155,13 @@ class Versions:
             numbers.setdefault(model, set()).add(version)
         if not numbers:
             return []
+        models: dict[tuple[int, ...], list[str]] = {}
+        for model, some in numbers.items():
+            models.setdefault(tuple(sorted(some)), []).append(model)
         of_models = (
-            sa.and_(self._database.here(versions, model=model), versions.c.version.in_(sorted(some)))
-            for model, some in numbers.items()
+            sa.and_(versions.c.model.in_(names), versions.c.version.in_(some)) for some, names in models.items()
         )
-        return self._decoded(sa.or_(*of_models), versions.c.id, type_=type_)
+        return self._decoded(sa.and_(self._database.here(versions), sa.or_(*of_models)), versions.c.id, type_=type_)
 
     def _decoded(
         self,

@@ -186,12 +186,8 @@ class Run:
             self._stage("check", source.name, look, lambda: self._check(source))
 
     def _check(self, source: Source) -> str:
-        parts = self.parts
-        results = run_checks(source, parts.binder, parts.lake, parts.engine, parts.clock.now())
+        results = _checked(self.parts, source)
         raise_for(results)
-        parts.metadata.stages.put(
-            "check", source.name, planning.check_digest(parts, source), results, parts.clock.now()
-        )
         return checks_in_words(results)
 
     def _model(self, model: Model) -> None:
@@ -338,8 +334,21 @@ def check(parts: Parts, names: Iterable[str]) -> list[CheckResult]:
                 copy(parts, source)
             if source.checks:
                 parts.progress(f"check {name}", 0, 0)
-                found += run_checks(source, parts.binder, parts.lake, parts.engine, parts.clock.now())
+                found += _checked(parts, source)
     return found
+
+
+def _checked(parts: Parts, source: Source) -> list[CheckResult]:
+    """Run a source's checks and keep what they found: monitoring follows it over time.
+
+    What failed is kept under a digest that nobody looks for, so that it is checked again.
+    """
+    now = parts.clock.now()
+    results = run_checks(source, parts.binder, parts.lake, parts.engine, now)
+    failed = any(not r.passed and r.on_fail == "error" for r in results)
+    digest = f"{'failed ' if failed else ''}{planning.check_digest(parts, source)}"
+    parts.metadata.stages.put("check", source.name, digest, results, now)
+    return results
 
 
 def copy(parts: Parts, source: Source) -> IngestResult:

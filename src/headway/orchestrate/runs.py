@@ -11,6 +11,7 @@ import msgspec
 from headway.clock import WallClock
 from headway.define._parameters import parameters, plain, read_parameters
 from headway.define._step import Pipeline
+from headway.define.records import GateResult, VersionRecord
 from headway.define.run_records import ENDED, RunRecord, StepRecord, Trigger
 from headway.errors import HeadwayError, NotFoundError, UsageError
 from headway.locks import exclusive
@@ -27,7 +28,8 @@ from headway.orchestrate.run import LOCK, Done, Outcome, Run, result_of
 from headway.orchestrate.steps import PlannedStep, execute_pipeline, plan_pipeline
 
 PATIENCE = 3600.0  # seconds a queued run waits for another one of the environment to end
-_MONITOR = "monitor:"
+_MONITOR, _TRAIN = "monitor:", "train:"
+_OF_MODELS = {"monitor": _MONITOR, "train": _TRAIN}  # kinds of runs whose targets are models, and what tells them
 
 Report = Callable[[Done], None]
 
@@ -63,9 +65,10 @@ class RunStage(RunHistory):
     ) -> RunRecord:
         """A run that could be started: its targets exist, its parameters fit. Nothing is stored.
 
-        ``targets`` are sources, views, models and batch predictions (none: the whole project), one pipeline, or
-        ``monitor:MODEL``. ``params`` are a pipeline's parameters as text or JSON values; ``only`` picks one of the
-        values that it fans out over.
+        ``targets`` are sources, views, models and batch predictions (none: the whole project), one pipeline,
+        ``monitor:MODEL``, or ``train:MODEL``, which trains and judges and promotes nothing. ``params`` are a
+        pipeline's parameters as text or JSON values; ``only`` picks one of the values that it fans out over. Nothing is
+        stored.
 
         Raises
         ------
@@ -84,16 +87,16 @@ class RunStage(RunHistory):
             return msgspec.structs.replace(
                 run, kind="pipeline", params={name: plain(value) for name, value in chosen.items()}
             )
-        monitors = bool(names) and all(name.startswith(_MONITOR) for name in names)
-        if monitors:
-            names = tuple(self._models.declared(name.removeprefix(_MONITOR)).name for name in names)
+        kind = next((k for k, p in _OF_MODELS.items() if names and all(n.startswith(p) for n in names)), "project")
+        if kind in _OF_MODELS:
+            names = tuple(self._models.declared(name.removeprefix(_OF_MODELS[kind])).name for name in names)
         else:
             self._known(names)
         if params or only:
             given = ", ".join(f"--{name.replace('_', '-')}" for name in [*(params or {}), *(only or {})])
             what = ", ".join(names) or "a run of the whole project"
             raise UsageError(f"{what} takes no parameters, got {given}; they are for pipelines")
-        return msgspec.structs.replace(run, kind="monitor" if monitors else "project", targets=names)
+        return msgspec.structs.replace(run, kind=kind, targets=names)
 
     def start(
         self,
@@ -140,7 +143,7 @@ class RunStage(RunHistory):
             known = {*(key.partition("[")[0] for key in keys), *keys}
             if from_step not in known:
                 raise NotFoundError.among(f"step of run {id}", from_step, known)
-        targets = [_MONITOR + name if before.kind == "monitor" else name for name in before.targets]
+        targets = [_OF_MODELS.get(before.kind, "") + name for name in before.targets]
         draft = self.draft(targets, {**before.params, **(params or {})}, trigger="rerun", by=by)
         return msgspec.structs.replace(draft, parent=id, from_step=from_step)
 
@@ -176,6 +179,11 @@ class RunStage(RunHistory):
         alone = exclusive(self._settings.locks_dir / "run.lock", LOCK) if draft.kind == "project" else nullcontext()
         with alone:
             return self._record(draft, report, begun, patience=None)
+
+    def train(self, model: str) -> tuple[VersionRecord, GateResult, bool]:
+        """Train and register a model in this process, as a run; see ``ModelStage.train``."""
+        with recording(self._parts, self.draft(f"{_TRAIN}{model}")) as recorder:
+            return self._train(recorder, model)
 
     def execute(self, id: int, report: Report = lambda _: None) -> tuple[RunRecord, list[Done]]:
         """Take a queued run and carry it out in this process; it waits for another run of the environment to end.
@@ -218,6 +226,9 @@ class RunStage(RunHistory):
                 done = self._targets(recorder, report, patience)
             elif run.kind == "pipeline":
                 self._steps(recorder)
+            elif run.kind == "train":
+                for name in run.targets:
+                    self._train(recorder, name)
             else:
                 self._monitor(recorder)
         return self._metadata.runs.get(recorder.run.id) or recorder.run, done
@@ -256,6 +267,21 @@ class RunStage(RunHistory):
             return "it runs whenever it is asked for"
         items = plan_targets(self._parts, self._features, [target])
         return next((f"{item.stage} {item.target}: {item.why}" for item in items if item.stale), None)
+
+    def _train(self, recorder: Recorder, model: str) -> tuple[VersionRecord, GateResult, bool]:
+        key = f"{_TRAIN}{model}"
+        recorder.plan([StepRecord(run=0, key=key, step=key)])
+        recorder.started(key, why="it was asked for")
+        try:
+            with recorder.log(key):
+                record, gate, fresh = self._models.train(model)
+        except HeadwayError as error:
+            recorder.ended(key, "failed", error=str(error))
+            raise
+        judged = "would let it pass" if gate.passed else "refuses it"
+        said = f"version {record.version}; the gate {judged}: {gate.reason}"
+        recorder.ended(key, "done" if fresh else "cached", detail=said, digest=record.digest)
+        return record, gate, fresh
 
     def _monitor(self, recorder: Recorder) -> None:
         steps = [StepRecord(run=0, key=f"monitor:{name}", step=f"monitor:{name}") for name in recorder.run.targets]

@@ -116,7 +116,7 @@ def _page(view: Context, request: Request, found: Alert, form: Form, error: str 
 
 
 def _prefixes(key: str) -> Sequence[str]:
-    """The key, and everything above it: ``trip_duration/performance/mae``, ``trip_duration/performance``, ``trip_duration``."""
+    """The key, and all above it: ``trips/performance/mae``, ``trips/performance``, ``trips``."""
     parts = key.split("/")
     return ["/".join(parts[:n]) for n in range(len(parts), 0, -1)]
 

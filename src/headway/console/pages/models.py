@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from headway.console import charts
 from headway.console._context import Column, Context, Listing, listing
+from headway.console.pages.features import place
 from headway.console.pages.production import production_rows
 from headway.console.views import versions as shown
 from headway.console.views.production import Row
@@ -135,6 +136,8 @@ def _one(view: Context, request: Request) -> Response:
         versions=versions,
         trend=_trend(versions),
         older=f"/models/{name}?before={versions[-1].version}" if more else "",
+        place=place(view, declared) if declared else "",
+        beside=next((v.version for v in versions if None not in live or v.version != live[None].version), None),
         newest=before is None,
         log=log[: -_LOG_LINES - 1 : -1],
         log_more=len(log) > _LOG_LINES,
@@ -281,7 +284,7 @@ def _file(view: Context, request: Request) -> Response:
 def _compare(view: Context, request: Request) -> Response:
     name = existing(view, request)
     main = answering(view.metadata.deployments.list(name)).get(None)
-    numbers = [r.version for r in view.metadata.versions.page(name, limit=200)]
+    numbers = view.metadata.versions.numbers(name)
     if not numbers:
         view.not_found(f"Model {name!r} has no versions yet; `headway run {name}` trains one.")
     b = _positive(request.query_params.get("b", "")) or numbers[0]

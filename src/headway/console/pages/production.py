@@ -74,9 +74,9 @@ def production_rows(view: Context, only: str | None = None) -> list[shown.Row]:
         now=view.data_now(),
     )
     first = shown.decided(facts)
-    records = metadata.versions.some(shown.wanted(first))
+    records = metadata.versions.brief(shown.wanted(first))
     live = {(model, each.version) for model, found in first.items() for each in found.values()}
-    plans = {u.plan.fingerprint: u.plan for pair in live if (r := records.get(pair)) for u in r.serving.views}
+    plans = {u.plan.fingerprint: u.plan for pair in live if (r := records.get(pair)) for u in r.views}
     facts = shown.with_freshness(facts, _as_of(view, plans))
     names = {*project.declarations.models, *counts, *lines} if only is None else {only}
     return shown.rows(sorted(names), facts, first, records)

@@ -167,13 +167,13 @@ def _step_values(
 
 def _command_of(view: Context, run: RunRecord) -> str:
     """The command line of a run, without the parameters that are as the pipeline has them anyway."""
-    if run.kind == "monitor":
+    if run.kind in ("monitor", "train"):
         return shown.command(run)
     return _said_command(run.targets, run.params, _asked(view, run.targets))
 
 
 def _edit_url(run: RunRecord) -> str:
-    if run.kind == "monitor":
+    if run.kind in ("monitor", "train"):
         return ""
     values = [("target", target) for target in run.targets] + [("from", str(run.id))]
     return f"/runs/new?{urlencode(values)}"

@@ -115,7 +115,7 @@ def _versions(view: Context, q: str) -> list[Hit]:
         return []
     wanted, version = match["model"].lower(), int(match["version"])
     names = [name for name in view.metadata.versions.counts() if wanted in name.lower()][:5]
-    known = view.metadata.versions.some((name, version) for name in names)
+    known = view.metadata.versions.brief((name, version) for name in names)
     return [
         Hit("version", f"{name}@{version}", f"/models/{_part(name)}/versions/{version}")
         for name in names

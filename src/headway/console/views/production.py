@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from headway.console.views.features import freshness
-from headway.define.records import Deployment, VersionRecord
+from headway.define.records import Deployment
 from headway.define.watch_records import Alert
-from headway.metadata import Answering, answering
+from headway.metadata import Answering, VersionBrief, answering
 
 Decided = Mapping[str, Mapping[str | None, Answering]]
-Pairs = Mapping[tuple[str, int], VersionRecord]
+Pairs = Mapping[tuple[str, int], VersionBrief]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Row:
     model: str
     segment: str | None
     own: bool  # decided for this segment alone
-    record: VersionRecord | None
-    previous: VersionRecord | None
+    record: VersionBrief | None
+    previous: VersionBrief | None
     answering: Answering | None
     figure: float | None
     before: float | None  # the previous version's figure
@@ -179,11 +179,10 @@ def _row(
     )
 
 
-def _figure(record: VersionRecord | None, segment: str | None, metric: str = "") -> float | None:
+def _figure(record: VersionBrief | None, segment: str | None, metric: str = "") -> float | None:
     if record is None:
         return None
-    figures = record.metrics if segment is None else record.segment_metrics.get(segment, {})
-    return figures.get(metric or record.metric)
+    return record.figures(segment).get(metric or record.metric)
 
 
 def _drift(model: str, segment: str | None, facts: Facts) -> Drift:
@@ -195,9 +194,9 @@ def _drift(model: str, segment: str | None, facts: Facts) -> Drift:
 _WORST = ("bad", "warn", "good", "plain")
 
 
-def _freshness(record: VersionRecord, facts: Facts) -> tuple[str, str] | None:
+def _freshness(record: VersionBrief, facts: Facts) -> tuple[str, str] | None:
     """The stalest of the views a version reads online; None for a version that reads none."""
-    states = [freshness(u.plan, facts.as_of.get(u.plan.fingerprint), facts.now) for u in record.serving.views]
+    states = [freshness(u.plan, facts.as_of.get(u.plan.fingerprint), facts.now) for u in record.views]
     return min(states, key=lambda state: _WORST.index(state[0]) if state[0] in _WORST else 9, default=None)
 
 

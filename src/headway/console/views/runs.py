@@ -224,10 +224,10 @@ def command(run: RunRecord) -> str:
 
 
 def start_command(kind: str, targets: Sequence[str], params: Mapping[str, object]) -> str:
-    """``headway run`` (or ``monitor``) with targets and parameters, quoted for a shell."""
+    """``headway run`` (or ``monitor``, ``train``) with targets and parameters, quoted for a shell."""
     import shlex
 
-    verb = "monitor" if kind == "monitor" else "run"
+    verb = kind if kind in ("monitor", "train") else "run"
     words = ["headway", verb, *targets]
     for name, value in params.items():
         words += ["--param", f"{name}={as_text(value)}"]
