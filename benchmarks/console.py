@@ -1,5 +1,5 @@
-"""Every page of the console over years of records, on SQLite and on PostgreSQL; what the first page weighs, and how soon
-a browser has painted the production table.
+"""Every page of the console over years of records, on SQLite and on PostgreSQL; what the first page weighs, and how
+soon a browser has painted the production table.
 
 The project is small and has really run once; the records are those of `seed.py`: 100 000 runs with a million steps,
 5 000 versions of one model, which answers in 300 segments.
@@ -26,6 +26,7 @@ from harness import CLIENT, SERVER, Section, answer, figure, median, p99, rounds
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL, SEGMENTS, TIMES, PAINTS = "trip_duration", 300, 40, 15
+PAINTED, EMPTY = f"/?q={MODEL}", "/login"  # the model's own row and those of its segments; next to nothing
 LIMIT_MS, LIMIT_KB, LIMIT_PAINT_MS = 150, 100, 300
 _DAY = 86_400_000_000
 _NOW = seed.NOW
@@ -231,9 +232,9 @@ def weight(port: int) -> tuple[float, float]:
     return len(page) / 1e3, sum(len(asking.get(file)) for file in dict.fromkeys(files)) / 1e3
 
 
-def paints(port: int, most: int) -> list[float] | None:
-    """Milliseconds from the click to the first contentful paint of the first page, each in a browser that has seen
-    nothing yet; None, with the reason on stderr, where there is no browser."""
+def paints(port: int, most: int) -> dict[str, list[float]]:
+    """Path → milliseconds from the request to the first contentful paint, each in a browser that has nothing cached.
+    Nothing, with the reason on stderr, where there is no browser."""
     try:
         from playwright.sync_api import sync_playwright
 
@@ -241,25 +242,25 @@ def paints(port: int, most: int) -> list[float] | None:
         from tests.console.chromium import launch
     except ImportError as error:
         print(f"paints are left out: {error}", file=sys.stderr)
-        return None
+        return {}
+    found: dict[str, list[float]] = {PAINTED: [], EMPTY: []}
     with sync_playwright() as playwright:
         browser = launch(playwright)
         if browser is None:
             print("paints are left out: no Chromium is installed, and HEADWAY_CHROMIUM names none", file=sys.stderr)
-            return None
-        found = []
-        for number in rounds(most, 60):
-            context = browser.new_context(viewport={"width": 1280, "height": 900})
-            page = context.new_page()
-            page.goto(f"http://127.0.0.1:{port}/", wait_until="load")
-            page.wait_for_function(f"{_PAINT}.length > 0")
-            rows = page.locator("#production tbody tr").count()
-            assert rows >= SEGMENTS, rows
-            if number:  # the first one starts the browser's own processes
-                found.append(float(page.evaluate(f"{_PAINT}[0].startTime")))
-            context.close()
+            return {}
+        for number in rounds(most + 1, 60):
+            for path, taken in found.items():
+                context = browser.new_context(viewport={"width": 1280, "height": 900})
+                page = context.new_page()
+                page.goto(f"http://127.0.0.1:{port}{path}", wait_until="load")
+                page.wait_for_function(f"{_PAINT}.length > 0")
+                assert path == EMPTY or page.locator("#production tbody tr").count() > SEGMENTS
+                if number:  # the first one starts the browser's own processes
+                    taken.append(float(page.evaluate(f"{_PAINT}[0].startTime")))
+                context.close()
         browser.close()
-        return found
+    return found
 
 
 _PAINT = "performance.getEntriesByName('first-contentful-paint')"
@@ -290,8 +291,9 @@ def measure(directory: Path, quick: bool) -> Section:
         ("", "SQLite, median ms", "p99 ms", "PostgreSQL, median ms", "p99 ms"),
         note=(
             f"{figure(volume.runs * volume.steps)} steps, {volume.models} further models, {SEGMENTS} segments in the "
-            f"production table. Each page over HTTP on an open connection, compressed, {5 if quick else TIMES} times in "
-            "turns; one core for the console, the other for the client and PostgreSQL."
+            f"production table. Each page over HTTP on an open connection, compressed, {5 if quick else TIMES} times "
+            "in turns; one core for the console, the other for the client and PostgreSQL. Paints are those of a "
+            "Chromium that has nothing cached, counted from its request; floor: the page to log in, almost empty."
         ),
     )
     build(directory)
@@ -300,8 +302,9 @@ def measure(directory: Path, quick: bool) -> Section:
         found = {}
         for env, place in databases.items():
             newest = fill(directory, env, place, volume)
-            with server(__file__, "serve", str(directory), env, place, cores=SERVER) as port, _on(CLIENT):
-                found[env] = timed(port, pages(newest, volume), 5 if quick else TIMES)
+            with server(__file__, "serve", str(directory), env, place, cores=SERVER) as port:
+                with _on(CLIENT):
+                    found[env] = timed(port, pages(newest, volume), 5 if quick else TIMES)
                 if env == "local":
                     weighs, painted = weight(port), paints(port, 3 if quick else PAINTS)
     for name in found["local"].taken:
@@ -313,10 +316,10 @@ def measure(directory: Path, quick: bool) -> Section:
     total = sum(weighs)
     section.judge(f"kB of the first page, {figure(weighs[0])} of it HTML", total, f"≤ {LIMIT_KB}", total <= LIMIT_KB)
     if painted:
-        paint = median(painted)
+        paint, floor = median(painted[PAINTED]), median(painted[EMPTY])
         section.judge(
-            f"ms to the first contentful paint of {SEGMENTS} segments", paint, f"≤ {LIMIT_PAINT_MS}",
-            paint <= LIMIT_PAINT_MS,
+            f"ms to the first contentful paint of {SEGMENTS} segments (floor: {figure(floor)})", paint,
+            f"≤ {LIMIT_PAINT_MS}", paint <= LIMIT_PAINT_MS,
         )  # fmt: skip
     return section
 

@@ -151,10 +151,11 @@ def airflow(python: Path, directory: Path, items: int) -> dict[str, float]:
 
 
 def _repeated(runs: Mapping[str, Callable[[], float]]) -> dict[str, float]:
-    """The median seconds of each, taking turns; the fan-out, which takes long, once."""
+    """The least seconds of each, taking turns: most of them is starting up, which varies more than a step takes. The
+    fan-out, which takes long, once."""
     runs["pair"]()  # the first run of all reads the packages from disk
     short = [{name: runs[name]() for name in ("pair", "chain")} for _ in range(3)]
-    return {name: median(each[name] for each in short) for name in ("pair", "chain")} | {"fan": runs["fan"]()}
+    return {name: min(each[name] for each in short) for name in ("pair", "chain")} | {"fan": runs["fan"]()}
 
 
 def _seconds(command: list[str], place: Path, env: Mapping[str, str]) -> float:
@@ -181,7 +182,7 @@ def measure(directory: Path, quick: bool) -> Section:
         note=(
             "Steps that add one, so that all there is to see is what surrounds them; values go from step to step, and"
             " all is recorded durably. headway: medians of runs in a process that has the project loaded; a run with"
-            " workers starts them. Peers: medians of three commands, which is all they have, and one of the fan-out."
+            " workers starts them. Peers: the fastest of three commands, all that they have, and one of the fan-out."
             " ms a step and an item: what the run takes more than one of two steps, divided. Row again: once more with"
             " nothing changed; the peers have no cache and do all of it again."
         ),

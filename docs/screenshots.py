@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--model", default="trip_duration")
     parser.add_argument("--view", default="zone_traffic")
     parser.add_argument("--run", default=None, help="the run to show (default: the newest)")
+    parser.add_argument("--part", default="performance", help="the heading of the monitoring page to begin at")
     parser.add_argument("--to", type=Path, default=IMAGES)
     asked = parser.parse_args()
     asked.to.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,7 @@ def pages(page: Page, asked: argparse.Namespace) -> dict[str, str]:
         "production": "/",
         "model": f"/models/{asked.model}",
         "run": f"/runs/{run}",
-        "monitoring": f"/monitoring/{asked.model}",
+        "monitoring": f"/monitoring/{asked.model}#{asked.part}",
         "feature": f"/features/{asked.view}",
     }
 

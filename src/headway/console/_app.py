@@ -45,7 +45,7 @@ def create_app(
     def refuse(request: Request, status: int, message: str) -> Response:
         return _words(view, request, status, message)
 
-    app = Starlette(routes=[view.assets.route, *_routes(view)], exception_handlers=_handlers(view))
+    app = Starlette(routes=[view.assets.route, view.assets.icon, *_routes(view)], exception_handlers=_handlers(view))
     hosts = [name.strip() for name in workspace.settings.serve.hosts.split(",") if name.strip()]
     return Guard(app, view.door, hosts=hosts, now=view.now, refuse=refuse)
 

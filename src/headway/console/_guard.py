@@ -18,7 +18,7 @@ _LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1")
 _LARGEST_FORM = 1 << 20
 _MOST_FIELDS = 2_000
 _WRONG_TOKEN_SECONDS = 0.5
-_OPEN = ("/login", "/logout")
+_OPEN = ("/login", "/logout", "/favicon.ico")
 
 _POLICY = (
     "default-src 'none'",

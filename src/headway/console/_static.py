@@ -9,7 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 _MEDIA = {
@@ -44,6 +44,11 @@ class Assets:
     @property
     def route(self) -> Route:
         return Route("/static/{digest}/{name:path}", self._serve, methods=["GET"])
+
+    @property
+    def icon(self) -> Route:
+        """Where browsers look for an icon of what is no page of ours: a log as plain text."""
+        return Route("/favicon.ico", lambda _: RedirectResponse(self.url("icon.svg")), methods=["GET"])
 
     async def _serve(self, request: Request) -> Response:
         asset = self._assets.get(request.path_params["name"])

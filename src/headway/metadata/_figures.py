@@ -68,15 +68,20 @@ class Figures:
     def alarms(self) -> dict[str, dict[str | None, int]]:
         """For each model with alarms in its newest window: segment → how many. None stands for figures of all
         segments taken together."""
-        newest = [(model, end) for model, (end, alarms) in self._newest_windows().items() if alarms]
+        newest: dict[int, list[str]] = {}
+        for model, (end, alarms) in self._newest_windows().items():
+            if alarms:
+                newest.setdefault(end, []).append(model)
+        if not newest:
+            return {}
+        windows = (sa.and_(figures.c.model.in_(models), figures.c.window_end == end) for end, models in newest.items())
+        condition = sa.and_(self._database.here(figures), sa.or_(*windows), figures.c.alarm)
         columns = figures.c.model, figures.c.segment
+        statement = sa.select(*columns, sa.func.count()).where(condition).group_by(*columns)
         found: dict[str, dict[str | None, int]] = {}
         with self._database.read() as connection:
-            for model, end in newest:
-                condition = sa.and_(self._here(model, window_end=end), figures.c.alarm)
-                statement = sa.select(*columns, sa.func.count()).where(condition).group_by(*columns)
-                for _, segment, count in connection.execute(statement):
-                    found.setdefault(model, {})[segment] = count
+            for model, segment, count in connection.execute(statement):
+                found.setdefault(model, {})[segment] = count
         return found
 
     def _newest_windows(self) -> dict[str, tuple[int, int]]:

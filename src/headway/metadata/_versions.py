@@ -40,6 +40,9 @@ class VersionBrief(msgspec.Struct, frozen=True):
     dirty: bool
     serving: _BriefPlan
     baseline: dict[str, float]
+    train_rows: int
+    data: dict[str, int]
+    data_digest: str
     metric: str = ""
     greater_is_better: bool = False
 
@@ -100,16 +103,17 @@ class Versions:
 
     def page(self, model: str, before: int | None = None, limit: int = 50) -> Sequence[VersionRecord]:
         """Versions of a model, newest first, with numbers below ``before``."""
-        condition = self._database.here(versions, model=model)
-        if before is not None:
-            condition = sa.and_(condition, versions.c.version < before)
-        return self._decoded(condition, versions.c.version.desc(), limit, type_=VersionRecord)
+        return self._page(model, before, limit, VersionRecord)
 
-    def numbers(self, model: str, limit: int = 200) -> list[int]:
+    def brief_page(self, model: str, before: int | None = None, limit: int = 50) -> Sequence[VersionBrief]:
+        """Like ``page``, for a table of them."""
+        return self._page(model, before, limit, VersionBrief)
+
+    def numbers(self, model: str, limit: int = 200) -> Sequence[int]:
         """The numbers of a model's newest versions, the greatest first."""
         statement = sa.select(versions.c.version).where(self._database.here(versions, model=model))
         with self._database.read() as connection:
-            return list(connection.execute(statement.order_by(versions.c.version.desc()).limit(limit)).scalars())
+            return connection.execute(statement.order_by(versions.c.version.desc()).limit(limit)).scalars().all()
 
     def latest(self, model: str) -> VersionRecord | None:
         """The version with the greatest number."""
@@ -135,6 +139,12 @@ class Versions:
         statement = sa.select(versions.c.model).distinct().where(self._database.here(versions))
         with self._database.read() as connection:
             return tuple(sorted(connection.execute(statement).scalars()))
+
+    def _page(self, model: str, before: int | None, limit: int, type_: type[T]) -> Sequence[T]:
+        condition = self._database.here(versions, model=model)
+        if before is not None:
+            condition = sa.and_(condition, versions.c.version < before)
+        return self._decoded(condition, versions.c.version.desc(), limit, type_=type_)
 
     def _insert(self, record: VersionRecord) -> sa.Insert:
         return self._database.insert(

@@ -20,7 +20,7 @@ from headway.console.views import versions as shown
 from headway.console.views.production import Row
 from headway.define import Model
 from headway.define.records import Deployment, VersionRecord
-from headway.metadata import Answering, answering
+from headway.metadata import Answering, VersionBrief, answering
 from headway.registry import MetricChange, comparison
 
 _PER_PAGE = 50
@@ -117,10 +117,10 @@ def _one(view: Context, request: Request) -> Response:
     log = metadata.deployments.list(name)
     live = answering(log)
     before = _positive(request.query_params.get("before", ""))
-    versions = metadata.versions.page(name, before=before, limit=_PER_PAGE + 1)
+    versions = metadata.versions.brief_page(name, before=before, limit=_PER_PAGE + 1)
     more = len(versions) > _PER_PAGE
     versions = versions[:_PER_PAGE]
-    segments = _segment_rows(view, request, name)
+    segments = _segment_rows(view, request, name, log)
     windows = metadata.figures.models()
     return view.page(
         request,
@@ -148,14 +148,14 @@ def _one(view: Context, request: Request) -> Response:
     )
 
 
-def _segment_rows(view: Context, request: Request, name: str) -> Listing | None:
-    rows = [r for r in production_rows(view, only=name) if r.segment is not None]
+def _segment_rows(view: Context, request: Request, name: str, log: Sequence[Deployment]) -> Listing | None:
+    rows = [r for r in production_rows(view, {name: log}) if r.segment is not None]
     if not rows:
         return None
     return listing(request, rows, _SEGMENTS, id="segments", text=lambda r: r.text, order="segment", size=100)
 
 
-def _trend(versions: Sequence[VersionRecord]) -> Any:
+def _trend(versions: Sequence[VersionBrief]) -> Any:
     """A line of the metric over the versions on the page, oldest first."""
     figures = [v.metrics.get(v.metric) for v in reversed(versions)]
     return charts.sparkline(figures, "the metric from version to version", width=160) if len(figures) > 1 else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -9,7 +11,7 @@ from starlette.routing import Route
 from headway.console._context import Column, Context, listing
 from headway.console.views import production as shown
 from headway.data.online import OnlineReader
-from headway.define.records import ViewPlan
+from headway.define.records import Deployment, ViewPlan
 from headway.errors import HeadwayError
 
 _ALERTS = 500
@@ -58,11 +60,12 @@ def routes(view: Context) -> list[Route]:
     return [Route("/", production)]
 
 
-def production_rows(view: Context, only: str | None = None) -> list[shown.Row]:
-    """One row per model (or for ``only`` one) and segment: a handful of queries, however many versions there are."""
+def production_rows(view: Context, only: Mapping[str, Sequence[Deployment]] | None = None) -> list[shown.Row]:
+    """One row per model and segment: a handful of queries, however many versions there are. ``only`` are the models to
+    show, with their deployment logs; None: all."""
     project = view.project
     metadata = project.parts.metadata
-    lines = metadata.deployments.lines() if only is None else {only: metadata.deployments.list(only)}
+    lines = metadata.deployments.lines() if only is None else only
     counts = metadata.versions.counts()
     facts = shown.Facts(
         lines=lines,
@@ -78,7 +81,7 @@ def production_rows(view: Context, only: str | None = None) -> list[shown.Row]:
     live = {(model, each.version) for model, found in first.items() for each in found.values()}
     plans = {u.plan.fingerprint: u.plan for pair in live if (r := records.get(pair)) for u in r.views}
     facts = shown.with_freshness(facts, _as_of(view, plans))
-    names = {*project.declarations.models, *counts, *lines} if only is None else {only}
+    names = {*project.declarations.models, *counts, *lines} if only is None else only
     return shown.rows(sorted(names), facts, first, records)
 
 

@@ -73,8 +73,32 @@ def measure(figure: Figure) -> float | None:
     return figure.statistic if figure.statistic is not None else figure.effect
 
 
+def limit(figure: Figure) -> float | None:
+    """What ``measure`` was held against. A metric's ``threshold`` is how much worse than in the test it may be; this is
+    the value that it may reach."""
+    reference, value = figure.details.get("reference"), figure.statistic
+    if figure.kind not in ("performance", "estimate") or not isinstance(reference, int | float) or value is None:
+        return figure.threshold
+    if figure.threshold is None or figure.effect is None:
+        return None
+    upwards = (value - reference) * figure.effect >= 0  # whether more is worse
+    return reference + figure.threshold if upwards else reference - figure.threshold
+
+
+def _told(figure: Figure) -> tuple[float | None, float | None]:
+    """Value and limit of the comparison that ``said`` tells of: with the reference, or with the windows before."""
+    value, most = measure(figure), limit(figure)
+    for each in figure.details.get("compared") or ():
+        if figure.alarm and each.get("alarm") and each.get("against") == figure.details.get("against"):
+            value = each["distance"] ** 2 if figure.details.get("check") == "shape" else value
+            most = each.get("threshold")
+            break
+    fell = figure.kind in SHARES and figure.alarm and value is not None and most is not None and value < most
+    return value, None if fell else most  # the limit that is kept is the upper one
+
+
 def _point(figure: Figure) -> Point:
-    return Point(figure.window_end, measure(figure), figure.threshold, figure.alarm, figure.said)
+    return Point(figure.window_end, measure(figure), limit(figure), figure.alarm, figure.said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,18 +171,22 @@ def alarms(figures: Sequence[Figure]) -> list[Figure]:
 
 
 def _beyond(figure: Figure) -> float:
-    value = measure(figure)
-    return abs(value) / figure.threshold if value is not None and figure.threshold else 0.0
+    value, most = _told(figure)
+    return abs(value) / abs(most) if value is not None and most else 0.0
 
 
 def written(figure: Figure) -> str:
     """The measured value as text, in its unit."""
-    return as_share(measure(figure)) if figure.kind in SHARES else number(measure(figure))
+    return _in_unit(figure, _told(figure)[0])
 
 
 def threshold(figure: Figure) -> str:
-    """What it was held against, in the same unit."""
-    return as_share(figure.threshold) if figure.kind in SHARES else number(figure.threshold)
+    """What it was held against, in the same unit; a dash where that was not kept."""
+    return _in_unit(figure, _told(figure)[1])
+
+
+def _in_unit(figure: Figure, value: float | None) -> str:
+    return as_share(value) if figure.kind in SHARES else number(value)
 
 
 def as_share(value: float | None) -> str:
@@ -172,7 +200,7 @@ def uplot(figures: Sequence[Figure]) -> dict[str, Any]:
         "share": bool(figures) and figures[0].kind in SHARES,
         "at": [figure.window_end // 1_000_000 for figure in figures],
         "value": [measure(figure) for figure in figures],
-        "threshold": [figure.threshold for figure in figures],
+        "threshold": [limit(figure) for figure in figures],
         "alarm": [measure(figure) if figure.alarm else None for figure in figures],
     }
 
