@@ -251,7 +251,7 @@ def paints(port: int, most: int) -> dict[str, list[float]]:
             return {}
         for number in rounds(most + 1, 60):
             for path, taken in found.items():
-                context = browser.new_context(viewport={"width": 1280, "height": 900})
+                context = browser.new_context(viewport={"width": 1280, "height": 900}, bypass_csp=True)
                 page = context.new_page()
                 page.goto(f"http://127.0.0.1:{port}{path}", wait_until="load")
                 page.wait_for_function(f"{_PAINT}.length > 0")

@@ -39,7 +39,7 @@ def main() -> None:
         for scheme in ("light", "dark"):
             page = browser.new_page(
                 base_url=asked.url, color_scheme=scheme, viewport={"width": WIDTH, "height": HEIGHT}, locale="en-GB",
-                timezone_id="UTC",
+                timezone_id="UTC", bypass_csp=True,
             )  # fmt: skip
             for name, where in pages(page, asked).items():
                 page.goto(where, wait_until="load")

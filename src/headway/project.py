@@ -20,13 +20,13 @@ from headway.define.records import CheckResult, GateResult, VersionRecord
 from headway.errors import SettingsError, suggest
 from headway.metadata import Metadata
 from headway.orchestrate._parts import Parts, Progress, no_progress
-from headway.orchestrate.batch import predict, predict_file
 from headway.orchestrate.features import FeatureStage, OnlineStage
 from headway.orchestrate.models import ModelStage
-from headway.orchestrate.monitoring import MonitorStage
+from headway.orchestrate.monitoring.stage import MonitorStage
 from headway.orchestrate.plan import Item, plan
+from headway.orchestrate.predictions.batch import predict, predict_file
 from headway.orchestrate.run import Done, check
-from headway.orchestrate.runs import RunStage
+from headway.orchestrate.runs.stage import RunStage
 from headway.registry import Registry
 from headway.settings import Settings, load_settings
 

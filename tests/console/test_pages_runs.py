@@ -10,8 +10,8 @@ from tests.console.shop import Opened, ran
 from tests.console.test_views import fan_out
 
 from headway.define.run_records import RunRecord, StepRecord
-from headway.orchestrate._recorder import run_directory
-from headway.orchestrate._step_log import file_name
+from headway.orchestrate.runs._step_log import file_name
+from headway.orchestrate.runs.recorder import run_directory
 
 __all__ = ["ran"]
 

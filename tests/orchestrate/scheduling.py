@@ -9,7 +9,7 @@ from pathlib import Path
 from headway.define import Schedule
 from headway.define.run_records import RunRecord
 from headway.metadata import open_metadata
-from headway.orchestrate.schedules import Scheduled, Scheduler
+from headway.orchestrate.runs.schedules import Scheduled, Scheduler
 
 NAME = "pipeline:publish"
 MINUTE = 60_000_000

@@ -22,8 +22,8 @@ from headway.clock import from_iso
 from headway.data import predictions
 from headway.data.lake import open_lake
 from headway.errors import DataError, UsageError
-from headway.orchestrate.attach import attach_labels
-from headway.orchestrate.labels import attached
+from headway.orchestrate.predictions.attach import attach_labels
+from headway.orchestrate.predictions.labels import attached
 from headway.orchestrate.serving import open_service
 from headway.project import Project
 from headway.serve import Server, bind
@@ -294,7 +294,7 @@ def test_a_declared_batch_is_logged_once_and_what_lies_ahead_each_time(shop: Sho
     pq.write_table(pa.concat_tables([orders.slice(0, 50), ahead]), shop.root / "data/bookings.parquet")
     batch = "scored"
     with opened(shop) as project:
-        from headway.orchestrate.batch import predict_batch
+        from headway.orchestrate.predictions.batch import predict_batch
         from headway.orchestrate.run import copy
 
         copy(project.parts, project.declarations.sources["bookings"])
@@ -311,7 +311,7 @@ def test_a_declared_batch_is_logged_once_and_what_lies_ahead_each_time(shop: Sho
 
 
 def test_a_batch_that_fails_is_not_logged(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headway.orchestrate.batch.ROWS", 100)
+    monkeypatch.setattr("headway.orchestrate.predictions.batch.ROWS", 100)
     orders = shop.orders().drop_columns(["delivered_at"])
     times = orders["placed_at"].to_pylist()
     lines = [{"shop_id": 1, "distance": 1.0, "placed_at": t.isoformat()} for t in times]
@@ -330,7 +330,7 @@ def test_a_batch_that_fails_is_not_logged(shop: Shop, monkeypatch: pytest.Monkey
 def test_a_batch_does_not_write_over_the_log(shop: Shop) -> None:
     shop.edit("shop/models.py", "lake:scored", "lake:predictions/delivery")
     with opened(shop) as project:
-        from headway.orchestrate.batch import predict_batch
+        from headway.orchestrate.predictions.batch import predict_batch
 
         with pytest.raises(UsageError, match="headway keeps its own tables"):
             predict_batch(project.parts, project.models, project.declarations.batches["scored"])

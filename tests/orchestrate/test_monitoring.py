@@ -19,7 +19,7 @@ from headway.clock import from_iso
 from headway.data.lake import Lake, open_lake
 from headway.data.predictions import Batch, batch_table, layout_of, read
 from headway.define.watch_records import Figure
-from headway.orchestrate.monitoring import Watched
+from headway.orchestrate.monitoring.stage import Watched
 from headway.train import Predictor, columns_of
 from headway.train._evaluate import read_plan
 

@@ -21,8 +21,8 @@ from headway.clock import WallClock
 from headway.define.run_records import RunRecord, StepRecord
 from headway.errors import NotFoundError, StoreBusy, UsageError
 from headway.metadata import Metadata, open_metadata
-from headway.orchestrate.history import RunHistory
-from headway.orchestrate.runs import crashed, dispatch, recording
+from headway.orchestrate.runs.history import RunHistory
+from headway.orchestrate.runs.stage import crashed, dispatch, recording
 from headway.settings import load_settings
 
 T = TypeVar("T")

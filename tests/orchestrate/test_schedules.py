@@ -19,8 +19,8 @@ from headway.define import Schedule
 from headway.define.run_records import RunRecord
 from headway.errors import DataError, NotFoundError, UsageError
 from headway.metadata import Metadata, open_metadata
-from headway.orchestrate import schedules
-from headway.orchestrate.schedules import Scheduled, Scheduler, next_runs, pause, resume
+from headway.orchestrate.runs import schedules
+from headway.orchestrate.runs.schedules import Scheduled, Scheduler, next_runs, pause, resume
 
 MINUTE = 60_000_000
 HOUR = 60 * MINUTE

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from headway.clock import from_iso, to_iso
 from headway.define import Schedule
-from headway.orchestrate._slots import between, jitter, newest
+from headway.orchestrate.runs._slots import between, jitter, newest
 
 MINUTE = 60_000_000
 HOUR = 60 * MINUTE

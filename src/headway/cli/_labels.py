@@ -27,7 +27,7 @@ def attach(
     json: Json = False,
 ) -> None:
     """Attach labels to predictions that were logged; one that is attached again replaces the one before."""
-    from headway.orchestrate.attach import attach_file
+    from headway.orchestrate.predictions.attach import attach_file
 
     with open_project(project, env) as opened:
         done = attach_file(opened.parts, model, input)

@@ -11,7 +11,7 @@ from headway.cli._show import Dir, Env, Json, fail, moment, open_project, print_
 
 if TYPE_CHECKING:
     from headway.define.watch_records import Alert
-    from headway.orchestrate.monitoring import Watched
+    from headway.orchestrate.monitoring.stage import Watched
 
 app = typer.Typer(help="What somebody should look at.", no_args_is_help=True, rich_markup_mode=None)
 Id = Annotated[int, typer.Argument(help="The number of the alert, as `headway alerts list` shows it.")]

@@ -14,7 +14,7 @@ from headway.cli._show import Dir, Env, Json, moment, open_project, print_json, 
 
 if TYPE_CHECKING:
     from headway.define.run_records import RunRecord, StepRecord
-    from headway.orchestrate.history import Link, RunHistory
+    from headway.orchestrate.runs.history import Link, RunHistory
     from headway.project import Project
 
 app = typer.Typer(help="What ran and runs: steps, logs, differences.", no_args_is_help=True, rich_markup_mode=None)
@@ -31,7 +31,7 @@ _PAUSE = 0.3
 @contextmanager
 def history(project: str, env: str | None) -> Iterator[RunHistory]:
     """The records of runs, without the project's code: it may be what is broken."""
-    from headway.orchestrate.history import RunHistory
+    from headway.orchestrate.runs.history import RunHistory
     from headway.project import backend
     from headway.settings import load_settings
 
@@ -282,7 +282,7 @@ def _seconds(step: StepRecord | None) -> float | None:
 
 def _took(run: RunRecord) -> float | None:
     from headway.clock import WallClock
-    from headway.orchestrate.history import seconds
+    from headway.orchestrate.runs.history import seconds
 
     took = seconds(run, WallClock().now() if run.status == "running" else None)
     return None if took is None else round(took, 1)

@@ -15,7 +15,7 @@ from headway.cli._show import Dir, Env, Json, moment, open_project, print_json, 
 
 if TYPE_CHECKING:
     from headway.define.run_records import RunRecord
-    from headway.orchestrate.schedules import ScheduleView
+    from headway.orchestrate.runs.schedules import ScheduleView
     from headway.project import Project
 
 app = typer.Typer(help="What runs by itself, and when.", no_args_is_help=True, rich_markup_mode=None)
@@ -25,8 +25,8 @@ Why = Annotated[str, typer.Option("--why", help="The reason, for the audit.", sh
 
 def schedule(project: Dir = ".", env: Env = None) -> None:
     """Start what is due, and every other queued run, until stopped. Any number may work on one environment."""
-    from headway.orchestrate.dispatch import dispatch
-    from headway.orchestrate.schedules import keep_going, open_scheduler, scheduled
+    from headway.orchestrate.runs.dispatch import dispatch
+    from headway.orchestrate.runs.schedules import keep_going, open_scheduler, scheduled
 
     with open_project(project, env) as opened, _stopped_by_signals() as stop:
         parts = opened.parts
@@ -66,7 +66,7 @@ def list_(
     json: Json = False,
 ) -> None:
     """Every schedule: when it is next due, what became of its last moment, who paused it and why."""
-    from headway.orchestrate.schedules import next_runs, scheduled
+    from headway.orchestrate.runs.schedules import next_runs, scheduled
 
     with open_project(project, env) as opened:
         found = next_runs(scheduled(opened.declarations), opened.parts.metadata, _now(opened), count)
@@ -88,8 +88,8 @@ def pause(name: Name, why: Why = "", project: Dir = ".", env: Env = None, json: 
     """Stop a schedule until it is resumed. Runs that are going, go on."""
     from headway.clock import WallClock
     from headway.orchestrate.models import user
-    from headway.orchestrate.schedules import pause as pause_it
-    from headway.orchestrate.schedules import scheduled
+    from headway.orchestrate.runs.schedules import pause as pause_it
+    from headway.orchestrate.runs.schedules import scheduled
 
     with open_project(project, env) as opened:
         declared = scheduled(opened.declarations)
@@ -105,8 +105,8 @@ def resume(name: Name, why: Why = "", project: Dir = ".", env: Env = None, json:
     """Let a schedule go on from now; what was due while it was paused is not owed."""
     from headway.clock import WallClock
     from headway.orchestrate.models import user
-    from headway.orchestrate.schedules import resume as resume_it
-    from headway.orchestrate.schedules import scheduled
+    from headway.orchestrate.runs.schedules import resume as resume_it
+    from headway.orchestrate.runs.schedules import scheduled
 
     with open_project(project, env) as opened:
         declared, now = scheduled(opened.declarations), opened.parts.clock.now()

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headway.define.run_records import RunRecord, StepRecord
-from headway.orchestrate._recorder import run_directory
-from headway.orchestrate._step_log import file_name
-from headway.orchestrate.history import OUTPUT
+from headway.orchestrate.runs._step_log import file_name
+from headway.orchestrate.runs.history import OUTPUT
+from headway.orchestrate.runs.recorder import run_directory
 from headway.settings import Settings
 
 PIECE = 64 * 1024

@@ -14,8 +14,8 @@ from headway.clock import DataClock, monotonic, open_clock, parse_clock
 from headway.console._app import create_app
 from headway.console._workspace import Workspace
 from headway.errors import HeadwayError
-from headway.orchestrate.dispatch import dispatch
-from headway.orchestrate.schedules import Scheduler, open_scheduler, scheduled
+from headway.orchestrate.runs.dispatch import dispatch
+from headway.orchestrate.runs.schedules import Scheduler, open_scheduler, scheduled
 from headway.orchestrate.serving import open_service
 from headway.project import Project
 from headway.serve import Server, Service, bind

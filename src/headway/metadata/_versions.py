@@ -45,6 +45,8 @@ class VersionBrief(msgspec.Struct, frozen=True):
     data_digest: str
     metric: str = ""
     greater_is_better: bool = False
+    cut: int | None = None
+    test_rows: int = 0
 
     @property
     def views(self) -> tuple[ViewUse, ...]:

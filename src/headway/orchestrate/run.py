@@ -17,13 +17,13 @@ from headway.define.run_records import StepRecord
 from headway.errors import Cancelled, GateRefused, HeadwayError
 from headway.locks import exclusive
 from headway.orchestrate import plan as planning
-from headway.orchestrate._graph import following, key, steps_of, stopped_by
 from headway.orchestrate._parts import Parts
-from headway.orchestrate._recorder import Recorder
-from headway.orchestrate.batch import predict_batch
 from headway.orchestrate.features import FeatureStage
 from headway.orchestrate.models import ModelStage
 from headway.orchestrate.plan import Item, Stage
+from headway.orchestrate.predictions.batch import predict_batch
+from headway.orchestrate.runs._graph import following, key, steps_of, stopped_by
+from headway.orchestrate.runs.recorder import Recorder
 from headway.orchestrate.training import judged_version, train_version
 
 Outcome = Literal["done", "cached", "refused", "failed", "skipped"]

@@ -13,7 +13,7 @@ from headway.clock import open_clock, parse_clock
 from headway.data.online import OnlineReader
 from headway.define.records import ViewPlan
 from headway.metadata import Metadata, open_metadata
-from headway.orchestrate._compactor import Compactor
+from headway.orchestrate.predictions.compactor import Compactor
 from headway.registry import Registry
 from headway.serve import RegistryCatalogue, Service, serve
 from headway.serve.log import PredictionLog

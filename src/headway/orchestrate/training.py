@@ -21,7 +21,7 @@ from headway.errors import HeadwayError
 from headway.metadata import standing
 from headway.orchestrate._digest import digest
 from headway.orchestrate._parts import Parts
-from headway.orchestrate._reference import write_reference
+from headway.orchestrate.monitoring.reference import write_reference
 from headway.orchestrate.training_set import LabelRows, model_columns, skeleton, training_set
 from headway.registry import decide
 from headway.train import capture, evaluate_twin, train, write_capture

@@ -15,7 +15,7 @@ import pytest
 from headway.define._collect import collect
 from headway.define.run_records import RunRecord, StepRecord
 from headway.metadata import open_metadata
-from headway.orchestrate._recorder import Recorder, recording
+from headway.orchestrate.runs.recorder import Recorder, recording
 from headway.orchestrate.steps import execute_pipeline, plan_pipeline
 from headway.orchestrate.steps._trace import trace
 from headway.settings import load_settings

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from headway.console._context import Column, Context, Form, listing
 from headway.define.watch_records import Alert, AlertState
 from headway.errors import HeadwayError, UsageError
-from headway.orchestrate.alerts import AlertDesk
+from headway.orchestrate.monitoring.alerts import AlertDesk
 
 _MOST = 500
 _SILENCES = {"1h": "an hour", "8h": "eight hours", "1d": "a day", "3d": "three days", "7d": "a week", "30d": "30 days"}

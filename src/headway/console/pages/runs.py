@@ -18,7 +18,7 @@ from headway.console.views import runs as shown
 from headway.define import Pipeline
 from headway.define._parameters import Parameter, parameters
 from headway.define.run_records import ENDED, RunRecord, RunStatus, StepRecord
-from headway.orchestrate._alive import crashed
+from headway.orchestrate.runs._alive import crashed
 
 PAGE = 50
 STEPS = 200  # rows of the table of steps; filters reach the others

@@ -9,7 +9,7 @@ from starlette.routing import Route
 from headway.console._context import Context
 from headway.console._format import short_time
 from headway.errors import UsageError
-from headway.orchestrate import schedules
+from headway.orchestrate.runs import schedules
 
 SLOTS = 20
 

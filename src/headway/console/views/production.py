@@ -44,6 +44,7 @@ class Row:
     answering: Answering | None
     figure: float | None
     before: float | None  # the previous version's figure
+    same_rows: bool  # measured on the rows that ``figure`` was
     baseline: float | None
     drift: Drift
     fresh: tuple[str, str] | None  # look and word, of the model's features together
@@ -64,8 +65,8 @@ class Row:
 
     @property
     def change(self) -> float | None:
-        """The figure against the previous version's, as a share of it."""
-        if self.figure is None or not self.before:
+        """The figure against the previous version's, as a share of it; None where they are of different rows."""
+        if self.figure is None or not self.before or not self.same_rows:
             return None
         return (self.figure - self.before) / abs(self.before)
 
@@ -162,6 +163,7 @@ def _row(
 ) -> Row:
     record = records.get((model, found.version)) if found else None
     previous = records.get((model, found.previous)) if found and found.previous is not None else None
+    before, same_rows = _before(record, previous, found, segment)
     return Row(
         model=model,
         segment=segment,
@@ -170,13 +172,32 @@ def _row(
         previous=previous,
         answering=found,
         figure=_figure(record, segment),
-        before=_figure(previous, segment, record.metric if record else ""),
+        before=before,
+        same_rows=same_rows,
         baseline=record.baseline.get(record.metric) if record and segment is None else None,
         drift=_drift(model, segment, facts),
         fresh=fresh.get(found.version) if found else None,
         alerts=alerts,
         versions=facts.counts.get(model, 0),
     )
+
+
+def _before(
+    record: VersionBrief | None, previous: VersionBrief | None, found: Answering | None, segment: str | None
+) -> tuple[float | None, bool]:
+    """The previous version's figure, and whether it is of the same rows: the gate's where it compared these two, else
+    the one it was registered with."""
+    if record is None or previous is None or found is None:
+        return None, False
+    figures = found.line.figures
+    if (
+        segment is None
+        and figures.get("champion_version") == previous.version
+        and figures.get("metric") == record.metric
+    ):
+        return figures.get("champion"), True
+    same = (record.cut, record.test_rows) == (previous.cut, previous.test_rows)
+    return _figure(previous, segment, record.metric), same
 
 
 def _figure(record: VersionBrief | None, segment: str | None, metric: str = "") -> float | None:

@@ -19,7 +19,7 @@ from headway.define.run_records import RunRecord, ScheduleState, Slot, Trigger
 from headway.errors import HeadwayError, NotFoundError
 from headway.metadata import Metadata
 from headway.orchestrate._parts import Parts
-from headway.orchestrate._slots import between, jitter, moments, newest
+from headway.orchestrate.runs._slots import between, jitter, moments, newest
 
 EVERY = 1.0
 """Seconds between two looks at the schedules."""

@@ -19,7 +19,7 @@ from headway.define import Model
 from headway.define.records import Field, ServingPlan
 from headway.errors import DataError, NotFoundError
 from headway.orchestrate._parts import Parts
-from headway.orchestrate.labels import moment_columns
+from headway.orchestrate.predictions.labels import moment_columns
 from headway.serve.batch import read_file
 
 _TIME = "timestamp[us, tz=UTC]"

@@ -28,7 +28,7 @@ from headway.define import BatchPrediction
 from headway.define.records import VersionRecord, ViewPlan
 from headway.orchestrate._digest import digest
 from headway.orchestrate._parts import Parts
-from headway.orchestrate.labels import moment_columns
+from headway.orchestrate.predictions.labels import moment_columns
 
 _WAITING = 2  # batches in memory besides the one that is scored
 

@@ -13,13 +13,13 @@ from headway.define.records import VersionRecord
 from headway.define.watch_records import Figure
 from headway.errors import BindingError, HeadwayError, suggest
 from headway.monitor import Counts, Profile, count, drift
-from headway.orchestrate._counting import GroupCounts, WindowCounter, WindowCounts
-from headway.orchestrate._judging import Judge
-from headway.orchestrate._label_source import label_source_figures
 from headway.orchestrate._parts import Parts
-from headway.orchestrate._reference import Reference, SegmentReference, read_reference
-from headway.orchestrate._windows import Window, before
 from headway.orchestrate.features import FeatureStage
+from headway.orchestrate.monitoring._counting import GroupCounts, WindowCounter, WindowCounts
+from headway.orchestrate.monitoring._judging import Judge
+from headway.orchestrate.monitoring._label_source import label_source_figures
+from headway.orchestrate.monitoring._windows import Window, before
+from headway.orchestrate.monitoring.reference import Reference, SegmentReference, read_reference
 from headway.train._metrics import for_task
 
 _HOUR, _DAY = 3_600_000_000, 86_400_000_000

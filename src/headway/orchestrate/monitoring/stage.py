@@ -18,16 +18,16 @@ from headway.define.watch_records import Alert, AlertState, Figure, Silence
 from headway.errors import HeadwayError, NotFoundError
 from headway.locks import exclusive
 from headway.monitor import WindowReport, to_html, to_json
-from headway.orchestrate._counting import WindowCounts, first_moment, look
 from headway.orchestrate._parts import Parts
-from headway.orchestrate._reactions import Starts, alerts_of, key_of, react
-from headway.orchestrate._source_watch import source_figures
-from headway.orchestrate._status import Trouble, troubles
-from headway.orchestrate._watching import Watch, in_part, skew
-from headway.orchestrate._windows import MOST, Window, ended
-from headway.orchestrate.alerts import AlertDesk, Told
 from headway.orchestrate.features import FeatureStage
 from headway.orchestrate.models import ModelStage
+from headway.orchestrate.monitoring._counting import WindowCounts, first_moment, look
+from headway.orchestrate.monitoring._reactions import Starts, alerts_of, key_of, react
+from headway.orchestrate.monitoring._sources import source_figures
+from headway.orchestrate.monitoring._status import Trouble, troubles
+from headway.orchestrate.monitoring._watching import Watch, in_part, skew
+from headway.orchestrate.monitoring._windows import MOST, Window, ended
+from headway.orchestrate.monitoring.alerts import AlertDesk, Told
 from headway.train._files import write_bytes
 
 _FOLLOWED = ("performance", "estimate", "prediction", "volume")  # kinds whose history a report draws

@@ -16,9 +16,9 @@ from headway.define import BatchPrediction
 from headway.define._bundle import BundleLoader
 from headway.define.records import VersionRecord
 from headway.errors import DataError, NotFoundError, UsageError
-from headway.orchestrate._batch_log import BatchLog, Names, Scored, batch_names, file_names
 from headway.orchestrate._parts import Parts
 from headway.orchestrate.models import ModelStage
+from headway.orchestrate.predictions._batch_log import BatchLog, Names, Scored, batch_names, file_names
 from headway.orchestrate.training_set import Function, offered
 from headway.serve.batch import input_types
 from headway.serve.batch import predict_file as score_file

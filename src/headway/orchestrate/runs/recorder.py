@@ -20,7 +20,7 @@ from headway.errors import Cancelled, HeadwayError, StoreBusy, UsageError
 from headway.locks import exclusive
 from headway.metadata import Metadata
 from headway.orchestrate._parts import Parts
-from headway.orchestrate._step_log import copied, file_name
+from headway.orchestrate.runs._step_log import copied, file_name
 
 LOOK = 0.2  # seconds after which a step that still goes on is told to go on: most are over by then
 BEATS = 5  # looks from one sign of life to the next

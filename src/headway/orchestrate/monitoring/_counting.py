@@ -20,8 +20,8 @@ from headway.errors import HeadwayError
 from headway.monitor import Counts, Profile, count
 from headway.orchestrate._digest import digest
 from headway.orchestrate._parts import Parts
-from headway.orchestrate._reference import PREDICTION, Reference, SegmentReference, aligned
-from headway.orchestrate._windows import Window
+from headway.orchestrate.monitoring._windows import Window
+from headway.orchestrate.monitoring.reference import PREDICTION, Reference, SegmentReference, aligned
 
 _STAGE = "monitor counts"
 _PIECE = 250_000  # rows read at a time: what bounds memory

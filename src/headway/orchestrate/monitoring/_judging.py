@@ -19,11 +19,11 @@ from headway.define.records import VersionRecord
 from headway.define.watch_records import Figure
 from headway.errors import HeadwayError
 from headway.monitor import calibrate, estimate_classification, estimate_regression, performance, together
-from headway.orchestrate._counting import FEATURE, look
 from headway.orchestrate._parts import Parts
-from headway.orchestrate._reference import PREDICTION, Reference, read_rows, read_tested
-from headway.orchestrate._windows import Window
-from headway.orchestrate.labels import attached
+from headway.orchestrate.monitoring._counting import FEATURE, look
+from headway.orchestrate.monitoring._windows import Window
+from headway.orchestrate.monitoring.reference import PREDICTION, Reference, read_rows, read_tested
+from headway.orchestrate.predictions.labels import attached
 
 LEAST_LABELS = 30  # fewer say nothing: performance is estimated besides
 _LABELLED = 0.5  # so is it where fewer of the rows have one

@@ -15,16 +15,16 @@ from headway.define.records import GateResult, VersionRecord
 from headway.define.run_records import ENDED, RunRecord, StepRecord, Trigger
 from headway.errors import HeadwayError, NotFoundError, UsageError
 from headway.locks import exclusive
-from headway.orchestrate._alive import crashed
 from headway.orchestrate._parts import Parts
-from headway.orchestrate._recorder import Recorder, commit, recording
-from headway.orchestrate.dispatch import dispatch
 from headway.orchestrate.features import FeatureStage
-from headway.orchestrate.history import RunHistory
 from headway.orchestrate.models import ModelStage, user
 from headway.orchestrate.plan import plan as plan_targets
 from headway.orchestrate.plan import resolve
 from headway.orchestrate.run import LOCK, Done, Outcome, Run, result_of
+from headway.orchestrate.runs._alive import crashed
+from headway.orchestrate.runs.dispatch import dispatch
+from headway.orchestrate.runs.history import RunHistory
+from headway.orchestrate.runs.recorder import Recorder, commit, recording
 from headway.orchestrate.steps import PlannedStep, execute_pipeline, plan_pipeline
 
 PATIENCE = 3600.0  # seconds a queued run waits for another one of the environment to end

@@ -12,7 +12,7 @@ from headway.define.records import VersionRecord
 from headway.define.watch_records import Figure
 from headway.monitor import Counts, Profile, build_profile, count, drift
 from headway.orchestrate._parts import Parts
-from headway.orchestrate._windows import Window
+from headway.orchestrate.monitoring._windows import Window
 
 LEAST = 50  # rows of a window below which nothing is said
 

@@ -16,9 +16,9 @@ from headway.define.run_records import RunRecord, RunStatus
 from headway.errors import StoreBusy
 from headway.locks import exclusive
 from headway.metadata import Metadata
-from headway.orchestrate._alive import crashed
-from headway.orchestrate._recorder import run_directory
-from headway.orchestrate.history import OUTPUT
+from headway.orchestrate.runs._alive import crashed
+from headway.orchestrate.runs.history import OUTPUT
+from headway.orchestrate.runs.recorder import run_directory
 from headway.settings import Settings
 
 _QUEUED: tuple[RunStatus, ...] = ("queued",)

@@ -11,10 +11,10 @@ from headway.clock import WallClock
 from headway.define.run_records import Artifact, RunRecord, RunStatus, StepRecord
 from headway.errors import NotFoundError
 from headway.metadata import Metadata
-from headway.orchestrate._alive import crashed
-from headway.orchestrate._recorder import run_directory
-from headway.orchestrate._step_log import file_name
 from headway.orchestrate.models import user
+from headway.orchestrate.runs._alive import crashed
+from headway.orchestrate.runs._step_log import file_name
+from headway.orchestrate.runs.recorder import run_directory
 from headway.settings import Settings
 
 OUTPUT = "output.log"  # what a run of its own process printed, outside its steps too

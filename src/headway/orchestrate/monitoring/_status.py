@@ -17,11 +17,11 @@ from headway.define.records import VersionRecord, ViewPlan
 from headway.define.run_records import RunRecord
 from headway.define.watch_records import Severity
 from headway.metadata import held, live
-from headway.orchestrate._alive import crashed
 from headway.orchestrate._parts import Parts
-from headway.orchestrate._slots import between
-from headway.orchestrate.alerts import AlertDesk, about, ago
-from headway.orchestrate.schedules import scheduled
+from headway.orchestrate.monitoring.alerts import AlertDesk, about, ago
+from headway.orchestrate.runs._alive import crashed
+from headway.orchestrate.runs._slots import between
+from headway.orchestrate.runs.schedules import scheduled
 
 _DAY = 86_400_000_000
 _MISSED = 10 * 60_000_000  # after which a moment that nobody took is missed; jitter comes on top

@@ -14,9 +14,9 @@ from headway.define import Model
 from headway.define.records import ColumnSpec, TrainingSet, VersionRecord
 from headway.errors import HeadwayError
 from headway.monitor import Counts, Profile, build_profile, count
-from headway.orchestrate._label_source import source_columns, source_profile
 from headway.orchestrate._parts import Parts
-from headway.orchestrate._windows import ended
+from headway.orchestrate.monitoring._label_source import source_columns, source_profile
+from headway.orchestrate.monitoring._windows import ended
 from headway.orchestrate.training_set import LabelRows, training_set
 from headway.train._files import write_bytes
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from headway.define.run_records import RunRecord, RunStatus
 from headway.locks import is_held
 from headway.metadata import Metadata
-from headway.orchestrate._recorder import close_steps, run_lock
+from headway.orchestrate.runs.recorder import close_steps, run_lock
 
 _RUNNING: tuple[RunStatus, ...] = ("running",)
 SILENCE = 60_000_000  # µs without a sign of life after which a process that cannot be looked at counts as gone

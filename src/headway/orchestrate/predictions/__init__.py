@@ -1,0 +1,1 @@
+"""Predictions in batches, and what they turned out to be."""
