@@ -40,7 +40,7 @@ docs: .venv/.dev
 	@echo "docs/_site/index.html"
 
 test: .venv/.dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

@@ -347,3 +347,32 @@ def test_fewer_windows_of_a_wide_model() -> None:
     assert monitoring.window_count(10) == monitoring.MOST_WINDOWS
     assert monitoring.window_count(200) * 200 <= monitoring.MOST_FIGURES
     assert monitoring.window_count(10_000) == 8
+
+
+@pytest.mark.parametrize(
+    ("reference", "value", "worse", "limit"),
+    [(221.0, 298.0, 77.0, "241"), (221.0, 211.0, -10.0, "241"), (0.8, 0.7, 0.1, "-19.2"), (0.8, 0.9, -0.1, "-19.2")],
+)
+def test_a_metric_is_held_against_the_value_it_may_reach(
+    reference: float, value: float, worse: float, limit: str
+) -> None:
+    """Its threshold is how much worse than in the test it may be: upwards of an error, downwards of an accuracy."""
+    found = figure(
+        1, "mae", "performance", statistic=value, effect=worse, threshold=20.0, details={"reference": reference}
+    )
+    assert monitoring.threshold(found).replace("−", "-") == limit
+
+
+def test_an_alarm_tells_of_the_comparison_that_raised_it() -> None:
+    compared = [
+        {"against": "the reference", "distance": 0.08, "threshold": 0.06, "alarm": False},
+        {"against": "the 4 windows before", "distance": 0.5, "threshold": 0.0625, "alarm": True},
+    ]
+    details = {"check": "shape", "against": "the 4 windows before", "compared": compared}
+    found = figure(1, "hour", alarm=True, statistic=0.0064, threshold=0.06, details=details)
+    assert (monitoring.written(found), monitoring.threshold(found)) == ("0.25", "0.0625")
+
+
+def test_a_share_that_fell_is_not_held_against_the_upper_limit() -> None:
+    found = figure(1, "fare", "missing", alarm=True, statistic=0.2, threshold=0.35)
+    assert (monitoring.written(found), monitoring.threshold(found)) == ("20.0 %", "–")
