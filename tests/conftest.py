@@ -4,6 +4,7 @@ clock. ``HYPOTHESIS_PROFILE=thorough`` looks at ten times as many cases; CI look
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +13,7 @@ from tests.databases import postgres, url
 __all__ = ["postgres", "url"]
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+sys.dont_write_bytecode = True  # a file of the same size, changed within a second, would look as it was
 
 settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.register_profile("ci", settings.get_profile("dev"), derandomize=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -81,7 +83,8 @@ def test_the_tutorial_runs_as_it_stands(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = {**environment(), "HEADWAY_SERVE_PORT": str(port)}
+    scripts = Path(sys.executable).parent
+    env = {**environment(), "HEADWAY_SERVE_PORT": str(port), "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
     del env["PYTHONDONTWRITEBYTECODE"]  # a dozen processes: compile once
     folder, running = tmp_path, []
     try:

@@ -9,6 +9,7 @@ the rest an image with a title and a description.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -94,9 +95,9 @@ def _rect(x: float, y: float, width: float, height: float, look: str, title: str
 def _ticks(low: float, high: float, count: int = 3) -> list[float]:
     """A few round numbers between two bounds."""
     span = high - low
-    if not span > 0 or not math.isfinite(span):
-        return [low]
     rough = span / count
+    if not rough > sys.float_info.min or not math.isfinite(span):  # nothing between them, or next to nothing
+        return [low]
     size = 10 ** math.floor(math.log10(rough))
     step = next(m * size for m in (1, 2, 2.5, 5, 10) if m * size >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
