@@ -40,6 +40,7 @@ def replay() -> None:
         )
         run("predict", "trip_duration", "--input", str(asked), "--output", str(asked.with_suffix(".scored.parquet")))
         run("monitor", "trip_duration", allowed=(0, 3))
+    _say_what_the_trips_say()
     title("8. What is wrong now?")
     run("status", allowed=(0, 3))
     title("9. Learn from it: test on the last week from now on; the gate compares with what answers today")
@@ -52,6 +53,17 @@ def replay() -> None:
     run("models", "list")
     run("features", "verify", "--late-limit", "1")  # in the replay a week passes in a minute: the store was late
     _console()
+
+
+def _say_what_the_trips_say() -> None:
+    """Of all that the newest report says, what it says of the trips themselves, whether they are features or not."""
+    newest = sorted((WORK / ".headway/local/reports/trip_duration").glob("*.json"))[-1]
+    figures = json.loads(newest.read_text())["figures"]
+    print("\nof the trips themselves, headway says:")
+    for wanted in ("duration_s", "fare_amount", "total_amount", NEWS, "passenger_count", "payment_type"):
+        for figure in figures:
+            if figure["alarm"] and figure["segment"] is None and figure["name"].startswith(f"trips.{wanted}"):
+                print(f"  {figure['said']}")
 
 
 def _console() -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="What somebody should look at.", no_args_is_help=True, rich_markup_mode=None)
 Id = Annotated[int, typer.Argument(help="The number of the alert, as `headway alerts list` shows it.")]
 Why = Annotated[str, typer.Option("--why", help="The reason, for whoever comes after.", show_default=False)]
-_SHOWN = 10  # findings of a window that are printed
+_SHOWN = 3  # findings of each kind that are printed
 
 
 def monitor(
@@ -72,13 +72,15 @@ def _print_watched(watched: Watched) -> None:
 
 
 def _print_findings(watched: Watched) -> None:
-    """What alarms in the newest window, of all rows together: the worst, in words."""
+    """What alarms in the newest window, of all rows together: the worst of each kind, in words."""
     last = watched.windows[-1] if watched.windows else None
     alarms = [f for f in last.alarms if f.segment is None] if last else []
-    for figure in alarms[:_SHOWN]:
+    kinds = dict.fromkeys(f.kind for f in alarms)
+    shown = [f for kind in kinds for f in [a for a in alarms if a.kind == kind][:_SHOWN]]
+    for figure in shown:
         print(f"    {figure.severity:<9} {figure.kind:<12} {figure.said or figure.name}")
     segments = sorted({f.segment for f in last.alarms if f.segment is not None}) if last else []
-    more = [f"{len(alarms) - _SHOWN} more columns"] if len(alarms) > _SHOWN else []
+    more = [f"{len(alarms) - len(shown)} more findings"] if len(alarms) > len(shown) else []
     more += [f"segments {', '.join(segments)}"] if segments else []
     if more:
         print(f"    and {'; '.join(more)}: see the report")
