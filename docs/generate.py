@@ -1,21 +1,25 @@
 """Brings the reference pages up to what the code says: ``python docs/generate.py`` (``--check`` only compares).
 
 Of a command's section the lines that show how it is called and the table of its options are written anew; the words
-between them are kept, and a new command begins with its docstring. Of the settings the tables are written anew.
+between them are kept, and a new command begins with its docstring. Of the settings the tables are written anew, but for
+the defaults.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import textwrap
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from typer.main import get_command
 
 from headway.cli._main import app
+from headway.settings import _GROUPS, _KEYS, SETTINGS, VARIABLES, Settings
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 COMMON = {"--project", "--env", "--json", "--help"}  # the table at the top of the page has them
@@ -23,14 +27,39 @@ WIDTH = 116
 
 
 def main() -> int:
-    page = REFERENCE / "cli.md"
-    written = page.read_text()
-    wanted = command_line(written)
+    pages = {REFERENCE / "cli.md": command_line, REFERENCE / "settings.md": settings}
+    written = {page: page.read_text() for page in pages}
+    wanted = {page: make(written[page]) for page, make in pages.items()}
     if "--check" in sys.argv[1:]:
         print("the reference is as the code says" if wanted == written else "run `python docs/generate.py`")
         return int(wanted != written)
-    page.write_text(wanted)
+    for page, text in wanted.items():
+        page.write_text(text)
     return 0
+
+
+def settings(written: str) -> str:
+    """The page of the settings: name, variable and sentence of each row are the code's; the default, which may have to
+    be explained, stays as it is written, and is that of the code in a new row."""
+    tables = re.compile(r"(?<=\|---\|---\|---\|---\|\n)(?:\|.*\n)+")
+    known = {row[1]: row[2] for row in re.finditer(r"^\| `([\w.]+)` \|[^|]*\| ([^|]*) \|", written, re.MULTILINE)}
+    variables = {name: variable for variable, name in VARIABLES.items()}
+    rows: dict[bool, list[str]] = {True: [], False: []}
+    for name, sentence in SETTINGS.items():
+        variable = f"`{variables[name]}` " if name in variables else ""
+        rows[_KEYS[name].table == "project"].append(
+            f"| `{name}` | {variable}| {known.get(name) or default(name)} | {sentence} |\n"
+        )
+    project, env = "".join(rows[True]), "".join(rows[False])
+    made = iter((project, env))
+    return tables.sub(lambda _: next(made), written, count=2)
+
+
+def default(name: str) -> str:
+    """What a setting is if nobody sets it."""
+    group, _, key = name.rpartition(".")
+    found = next(f.default for f in fields(_GROUPS[group] if group else Settings) if f.name == key)
+    return "none" if found is None or not isinstance(found, str | int) else f"`{json.dumps(found)}`"
 
 
 def command_line(written: str) -> str:

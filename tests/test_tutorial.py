@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,8 +86,8 @@ def test_the_tutorial_runs_as_it_stands(tmp_path: Path) -> None:
     scripts = Path(sys.executable).parent
     env = {**environment(), "HEADWAY_SERVE_PORT": str(port), "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
     del env["PYTHONDONTWRITEBYTECODE"]  # a dozen processes: compile once
-    folder, running = tmp_path, []
-    try:
+    folder = tmp_path
+    with ExitStack() as running:
         for block in BLOCK.finditer(PAGE.read_text()):
             if block["kind"] in ("toml", "python") and block["file"]:
                 (folder / block["file"]).write_text(block["text"])
@@ -96,15 +96,10 @@ def test_the_tutorial_runs_as_it_stands(tmp_path: Path) -> None:
                     folder = folder / command.line[3:]
                     continue
                 if command.line.endswith(" &"):
-                    server = in_background("exec " + command.line[:-2], folder, env, port)
-                    server.__enter__()
-                    running.append(server)
+                    running.enter_context(in_background("exec " + command.line[:-2], folder, env, port))
                     continue
                 line = command.line.replace("localhost:8000", f"localhost:{port}")
                 ended = subprocess.run(["bash", "-c", line], cwd=folder, env=env, capture_output=True, text=True)
                 assert ended.returncode in (0, 3), f"$ {line}\n{ended.stdout}\n{ended.stderr}"
                 lacking = matches(command.said, ended.stdout)
                 assert lacking is None, f"$ {line}\nthe page says {lacking!r}, it printed\n{ended.stdout}{ended.stderr}"
-    finally:
-        for server in running:
-            server.__exit__(None, None, None)

@@ -38,8 +38,16 @@ def opened(shop: Shop, weeks: int) -> Iterator[Project]:
         yield project
 
 
-def predict(shop: Shop, week: int, change: Change = lambda _: None, rows: int = ROWS, version: int = 1) -> None:
-    """A week of logged predictions: rows such as the version was trained on, some changed, and what it says of them."""
+def predict(
+    shop: Shop,
+    week: int,
+    change: Change = lambda _: None,
+    rows: int = ROWS,
+    version: int = 1,
+    begin: int = 0,
+) -> None:
+    """A week of logged predictions, from ``begin`` after its start on: rows such as the version was trained on, some
+    changed, and what it says of them."""
     directory = shop.home / f"artifacts/delivery/{version}"
     plan = read_plan(directory)
     random = np.random.default_rng(week)
@@ -53,7 +61,7 @@ def predict(shop: Shop, week: int, change: Change = lambda _: None, rows: int = 
         first=0,
         logged_at=MONDAY + week * WEEK,
         seconds=0.001,
-        moment=np.sort(MONDAY + week * WEEK + random.integers(0, WEEK, rows)),
+        moment=np.sort(MONDAY + week * WEEK + random.integers(begin, WEEK, rows)),
         valid=np.ones(rows, bool),
         predicted=predicted,
         segments=segments,
@@ -424,3 +432,32 @@ def test_a_report_is_written_for_every_window(shop: Shop, tmp_path: Path) -> Non
     assert "distance is higher than in the reference" in page
     assert "<svg" in page
     assert len(list((tmp_path / "reports").iterdir())) == 2
+
+
+def test_two_days_are_no_week(shop: Shop) -> None:
+    predict(shop, 0, longer, begin=WEEK * 5 // 7)
+    found = watch(shop, 1)
+    assert keys(found) == set()
+    assert any("a part of this window" in note for note in found.windows[0].notes)
+    predict(shop, 1, longer)
+    assert "delivery/drift" in keys(watch(shop, 2))
+
+
+def test_the_rows_that_labels_come_from_are_watched(shop: Shop) -> None:
+    old = shop.orders().slice(0, 200)
+    random = np.random.default_rng(5)
+    placed = np.sort(MONDAY + random.integers(0, WEEK - 86_400_000_000, 200))
+    took = np.asarray(old["delivered_at"].cast(pa.int64())) - np.asarray(old["placed_at"].cast(pa.int64()))
+
+    def at(values: np.ndarray) -> pa.Array:
+        return pa.array(values).cast(pa.timestamp("us", "UTC"))
+
+    new = {"order_id": pa.array(range(10_000, 10_200)), "placed_at": at(placed), "delivered_at": at(placed + 3 * took)}
+    shop.write_orders(pa.concat_tables([shop.orders(), pa.table({c: new.get(c, old[c]) for c in old.column_names})]))
+    predict(shop, 0)
+    with opened(shop, 1) as project:
+        project.run("orders")
+    found = watch(shop, 1)
+    (drifted,) = (alert for alert in found.alerts if alert.key == "delivery/drift")
+    assert drifted.details["names"] == ["orders.minutes"]  # the label: no feature, and none of the features moved
+    assert "orders.minutes is higher" in drifted.title

@@ -88,12 +88,13 @@ class Watch:
             own = [None if p is None else _only_group(p, name) for p in past]
             figures = self._group(window, name, self.reference.segments[name], group, own, previous, volumes, len(big))
             found += [_without_history(f) for f in figures]
-        found += self._source(window, previous)
+        found += self._source(window, previous) if counts.rows else []
         found = [_not_critical(f) for f in found]
         return counts, [*found, *self._states(window, counts)]
 
     def _source(self, window: Window, previous: Sequence[Figure]) -> list[Figure]:
-        """The rows that labels come from, those of the window against those of the training."""
+        """The rows that labels come from, those of the window against those of the training. Those of a day or an hour
+        would have to be held against the same weekday or hour, which the training's own windows are too few for."""
         model, profile = self.parts.declarations.models.get(self.record.model), self.reference.source
         if model is None or cycle_of(self.monitor.length) > 1:
             return []

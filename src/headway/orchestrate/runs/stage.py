@@ -82,7 +82,7 @@ class RunStage(RunHistory):
             if len(names) > 1:
                 raise UsageError(f"a pipeline runs by itself, got {', '.join(names)}; run them one after the other")
             chosen = read_parameters(
-                pipelines[names[0]], {**(params or {}), **self._picked(pipelines[names[0]], only or {})}
+                pipelines[names[0]], {**(params or {}), **_picked(pipelines[names[0]], only or {})}
             )
             return msgspec.structs.replace(
                 run, kind="pipeline", params={name: plain(value) for name, value in chosen.items()}
@@ -91,7 +91,7 @@ class RunStage(RunHistory):
         if kind in _OF_MODELS:
             names = tuple(self._models.declared(name.removeprefix(_OF_MODELS[kind])).name for name in names)
         else:
-            self._known(names)
+            _check_known(self._parts, names)
         if params or only:
             given = ", ".join(f"--{name.replace('_', '-')}" for name in [*(params or {}), *(only or {})])
             what = ", ".join(names) or "a run of the whole project"
@@ -297,24 +297,6 @@ class RunStage(RunHistory):
                 raise
             recorder.ended(step.key, "done", detail="; ".join(watched.said for watched in found))
 
-    def _known(self, names: Sequence[str]) -> None:
-        declared = self._parts.declarations
-        known = {*declared.sources, *declared.views, *declared.models, *declared.batches, *declared.pipelines}
-        for name in names:
-            if name not in known:
-                raise NotFoundError.among("target", name, known)
-        resolve(self._parts, names)
-
-    def _picked(self, pipeline: Pipeline, only: Mapping[str, Any]) -> dict[str, Any]:
-        """Values of parameters that a pipeline fans out over."""
-        each = {p.name: p.each for p in parameters(pipeline) if p.each}
-        for name, value in only.items():
-            if name not in each:
-                raise NotFoundError.among(f"parameter that {pipeline.name} fans out over", name, each)
-            if str(value) not in map(str, each[name]):
-                raise NotFoundError.among(f"{name} of {pipeline.name}", str(value), map(str, each[name]))
-        return dict(only)
-
     def _queue(self, draft: RunRecord, action: str, why: str) -> RunRecord:
         now = WallClock().now()
         run = self._metadata.runs.create(msgspec.structs.replace(draft, status="queued", created_at=now))
@@ -322,6 +304,27 @@ class RunStage(RunHistory):
             details = {"targets": list(run.targets), "params": run.params, "trigger": run.trigger}
             self._tell(run.by, action, run.id, why, details | ({"parent": run.parent} if run.parent else {}))
         return run
+
+
+def _check_known(parts: Parts, names: Sequence[str]) -> None:
+    """Refuse what the project does not declare."""
+    declared = parts.declarations
+    known = {*declared.sources, *declared.views, *declared.models, *declared.batches, *declared.pipelines}
+    for name in names:
+        if name not in known:
+            raise NotFoundError.among("target", name, known)
+    resolve(parts, names)
+
+
+def _picked(pipeline: Pipeline, only: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of parameters that a pipeline fans out over."""
+    each = {p.name: p.each for p in parameters(pipeline) if p.each}
+    for name, value in only.items():
+        if name not in each:
+            raise NotFoundError.among(f"parameter that {pipeline.name} fans out over", name, each)
+        if str(value) not in map(str, each[name]):
+            raise NotFoundError.among(f"{name} of {pipeline.name}", str(value), map(str, each[name]))
+    return dict(only)
 
 
 __all__ = ["Recorder", "RunHistory", "RunStage", "crashed", "dispatch", "recording"]
