@@ -101,9 +101,15 @@ class LastRun:
         for file in sorted(_OWN.rglob("*.py")):
             seen = file.stat()
             total.update(f"{file}{seen.st_size}{seen.st_mtime_ns}".encode())
-        for folder in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
-            total.update(f"{folder}{Path(folder).stat().st_mtime_ns}".encode())
+        for folder in sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}):
+            total.update(f"{folder}{_installed(Path(folder))}".encode())
         return total.hexdigest()
+
+
+def _installed(folder: Path) -> list[tuple[str, int]]:
+    """What is installed in a folder and since when. Not the folder's own time: compiling a module changes that."""
+    with os.scandir(folder) as entries:
+        return sorted((e.name, e.stat().st_mtime_ns) for e in entries if e.name.endswith((".dist-info", ".pth")))
 
 
 def _valid_until(parts: Parts) -> int | None:
