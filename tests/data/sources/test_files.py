@@ -114,7 +114,7 @@ CSV = """id,flag,n,x,zip,day,at,zoned,name,big,empty
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.tsv"])
 def test_csv_types_are_told_from_all_values(tmp_path: Path, name: str) -> None:
     text = CSV.replace(",", "\t") if name.endswith("tsv") else CSV
-    (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
+    (tmp_path / name).write_bytes(gzip.compress(text.encode(), mtime=0) if name.endswith("gz") else text.encode())
     found = read(tmp_path, name, timestamp="at", timezone="America/New_York")
     assert types(found) == {
         "id": "int64",
@@ -175,7 +175,7 @@ def test_ndjson(tmp_path: Path) -> None:
     ]
     text = "\n".join(json.dumps(row) for row in rows) + "\n\n"
     (tmp_path / "a.ndjson").write_text(text)
-    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
     for name in ("a.ndjson", "a.jsonl.gz"):
         found = read(tmp_path, name, timezone="Europe/Lisbon")
         assert types(found) == {
@@ -370,7 +370,11 @@ def test_names_that_differ_in_case_between_files(tmp_path: Path) -> None:
         ("a.csv", b"a,b\n\xff,1\n", "UTF8"),
         ("a.csv", b"a,a\n1,2\n", "several columns called 'a'"),
         ("a.csv", b"", "there is nothing in"),
-        ("a.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 1000)[:-20], "a.csv.gz cannot be read, it may be damaged"),
+        (
+            "a.csv.gz",
+            gzip.compress(b"a,b\n" + b"1,2\n" * 1000, mtime=0)[:-20],
+            "a.csv.gz cannot be read, it may be damaged",
+        ),
         ("a.ndjson", b'{"a": 1}\n{bad\n', "a.ndjson cannot be read, it may be damaged: JSON parse error"),
         ("a.ndjson", b'{"a": 1}\n{"a": "x"}\n', "Column(/a) changed from number to string"),
         ("a.ndjson", b"[1]\n", "JSON parse error"),
