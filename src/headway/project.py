@@ -20,9 +20,10 @@ from headway.define.records import CheckResult, GateResult, VersionRecord
 from headway.errors import SettingsError, suggest
 from headway.metadata import Metadata
 from headway.orchestrate._parts import Parts, Progress, no_progress
-from headway.orchestrate.features import FeatureStage, OnlineStage
+from headway.orchestrate.features import FeatureStage
 from headway.orchestrate.models import ModelStage
 from headway.orchestrate.monitoring.stage import MonitorStage
+from headway.orchestrate.online import OnlineStage
 from headway.orchestrate.plan import Item, plan
 from headway.orchestrate.predictions.batch import predict, predict_file
 from headway.orchestrate.run import Done, check
@@ -97,7 +98,7 @@ class Project:
 
     @cached_property
     def monitoring(self) -> MonitorStage:
-        return MonitorStage(self.parts, self.features, self.models, self.runs)
+        return MonitorStage(self.parts, self.models, self.runs)
 
     def plan(self, *targets: str) -> list[Item]:
         """What ``run`` would do, and why."""

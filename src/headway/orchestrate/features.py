@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headway.data.compute import at, snapshot
+from headway.data.compute import at
 from headway.data.materialize import MaterializeResult, materialize
-from headway.data.online import OnlineReader, read_table, stored_rows
-from headway.data.spine import arrow_type, as_table, column, instants, key_columns
+from headway.data.spine import as_table, column, instants, key_columns
 from headway.define import FeatureView, ViewSelection, as_selections
 from headway.define.records import ViewPlan, ViewUse
-from headway.errors import DataError, NotFoundError, UsageError
-from headway.monitor.verify import VerifyResult, compare, late_share
+from headway.errors import DataError, NotFoundError
+from headway.monitor.verify import VerifyResult
 from headway.orchestrate import catalog
 from headway.orchestrate._parts import Parts, source_version
+from headway.orchestrate.verification import verify_plans
 
 Views = FeatureView | ViewSelection | str | Sequence[FeatureView | ViewSelection | str]
 
@@ -143,41 +143,11 @@ class FeatureStage:
         The promise is zero differences. The result also says how much of the time since the first refresh the store
         was later than training assumes, against ``late_limit`` (a share).
         """
-        parts = self._parts
         if views is None:
             plans = list(self.needed().values())
         else:
             plans = [self._parts.binder.use(s).plan for s in self.selections(views)]
-        store = parts.open_online(True)
-        try:
-            return [self._verify_one(plan, OnlineReader(store), late_limit) for plan in plans]
-        finally:
-            store.close()
-
-    def verify_plan(self, plan: ViewPlan, *, late_limit: float = 0.01, since: int | None = None) -> VerifyResult:
-        """``verify`` for a bound view; that of an old version needs no declaration any more. Lateness is that since an
-        instant, if one is given."""
-        store = self._parts.open_online(True)
-        try:
-            return self._verify_one(plan, OnlineReader(store), late_limit, since)
-        finally:
-            store.close()
-
-    def _verify_one(
-        self, plan: ViewPlan, reader: OnlineReader, late_limit: float, since: int | None = None
-    ) -> VerifyResult:
-        parts = self._parts
-        mark = reader.watermark(plan)
-        if mark is None:
-            return VerifyResult(view=plan.name, fingerprint=plan.fingerprint, as_of=None)
-        history = parts.metadata.stages.history("materialize", plan.fingerprint)
-        tables = next(
-            (h.output["tables"] for h in history if h.output["version"] == mark.version), parts.table_versions(plan)
-        )
-        truth = snapshot(plan, parts.events(plan, mark.version, tables), mark.as_of)
-        stored = stored_rows(reader, plan, truth.keys)
-        late = late_share(plan, [(h.output["as_of"], h.at) for h in history], parts.clock.now(), since)
-        return compare(plan, truth, stored, late=late, late_limit=late_limit)
+        return verify_plans(self._parts, plans, late_limit=late_limit)
 
     def collect(self) -> list[str]:
         """Drop from the online store what no view of the project and no live or previous version needs."""
@@ -190,47 +160,6 @@ class FeatureStage:
             return [prefix.hex() for prefix in gone]
         finally:
             store.close()
-
-
-class OnlineStage:
-    """``project.online``: the values served now."""
-
-    def __init__(self, parts: Parts, features: FeatureStage) -> None:
-        self._parts, self._features = parts, features
-
-    def read(self, views: Views, keys: Any) -> pa.Table:
-        """The latest values for ``keys``, in the order asked: keys, features, ``_as_of`` and ``_state``.
-
-        ``keys`` maps key columns (an alias's own names) to lists, or is any table that speaks Arrow. See
-        ``headway.data.online.read_table`` for the columns.
-        """
-        selections = self._features.selections(views)
-        uses = [self._parts.binder.use(s) for s in selections]
-        table = as_table(keys, "keys")
-        store = self._parts.open_online(True)
-        try:
-            return read_table(OnlineReader(store), uses, table, self._parts.clock.now())
-        finally:
-            store.close()
-
-    def read_text(self, view: str, keys: Mapping[str, Sequence[str]]) -> pa.Table:
-        """``read`` for keys given as text, as on a command line."""
-        plan = self._parts.binder.view(self._features.view(view))
-        names = [key.name for key in plan.keys]
-        for name in keys:
-            if name not in names:
-                raise NotFoundError.among(f"key of view {view!r}", name, names)
-        missing = [name for name in names if name not in keys]
-        if missing:
-            raise UsageError(f"view {view!r} needs the keys {', '.join(names)}; {', '.join(missing)} is missing")
-        columns = {}
-        for key in plan.keys:
-            try:
-                columns[key.name] = pa.array(keys[key.name], pa.string()).cast(arrow_type(key.type))
-            except pa.ArrowException:
-                got = ", ".join(map(repr, keys[key.name]))
-                raise UsageError(f"key {key.name!r} of view {view!r} is of type {key.type}, got {got}") from None
-        return self.read(view, pa.table(columns))
 
 
 def history(

@@ -14,12 +14,12 @@ from headway.define.watch_records import Figure
 from headway.errors import BindingError, HeadwayError, suggest
 from headway.monitor import Counts, Profile, count, drift
 from headway.orchestrate._parts import Parts
-from headway.orchestrate.features import FeatureStage
 from headway.orchestrate.monitoring._counting import GroupCounts, WindowCounter, WindowCounts
 from headway.orchestrate.monitoring._judging import Judge
 from headway.orchestrate.monitoring._label_source import label_source_figures
 from headway.orchestrate.monitoring._windows import Window, before
 from headway.orchestrate.monitoring.reference import Reference, SegmentReference, read_reference
+from headway.orchestrate.verification import verify_plans
 from headway.train._metrics import for_task
 
 _HOUR, _DAY = 3_600_000_000, 86_400_000_000
@@ -289,14 +289,14 @@ def nothing(profile: Profile) -> Counts:
     return count(profile, pa.table({}))
 
 
-def skew(features: FeatureStage, record: VersionRecord, window: Window, now: int) -> tuple[list[Figure], list[str]]:
+def skew(parts: Parts, record: VersionRecord, window: Window, now: int) -> tuple[list[Figure], list[str]]:
     """What the online store serves against what history says it should, for the views of a version; and, in
     sentences, what could not be verified."""
     plans = {use.plan.fingerprint: use.plan for use in record.serving.views if use.plan.online}
     found, notes = [], []
     for plan in plans.values():
         try:
-            result = features.verify_plan(plan, since=now - (window.end - window.start))
+            (result,) = verify_plans(parts, [plan], since=now - (window.end - window.start))
         except HeadwayError as error:
             notes.append(f"{plan.name} could not be verified: {error}")
             continue

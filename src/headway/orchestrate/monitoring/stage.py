@@ -19,7 +19,6 @@ from headway.errors import HeadwayError, NotFoundError
 from headway.locks import exclusive
 from headway.monitor import WindowReport, to_html, to_json
 from headway.orchestrate._parts import Parts
-from headway.orchestrate.features import FeatureStage
 from headway.orchestrate.models import ModelStage
 from headway.orchestrate.monitoring._counting import WindowCounts, first_moment, look
 from headway.orchestrate.monitoring._reactions import Starts, alerts_of, key_of, react
@@ -68,8 +67,8 @@ class _Work:
 class MonitorStage:
     """``project.monitoring``: look at what models predicted, say what is wrong, answer alerts."""
 
-    def __init__(self, parts: Parts, features: FeatureStage, models: ModelStage, runs: Starts | None = None) -> None:
-        self._parts, self._features, self._models, self._runs = parts, features, models, runs
+    def __init__(self, parts: Parts, models: ModelStage, runs: Starts | None = None) -> None:
+        self._parts, self._models, self._runs = parts, models, runs
         self.desk = AlertDesk(parts)
 
     def run(self, model: str | None = None, *, until: int | None = None, reports: Path | None = None) -> list[Watched]:
@@ -226,7 +225,7 @@ class MonitorStage:
     def _present(self, record: VersionRecord, window: Window, now: int) -> tuple[list[Figure], list[str]]:
         """Sources and online features as they are now; they are filed under the newest window."""
         model = self._parts.declarations.models[record.model]
-        found, notes = skew(self._features, record, window, now)
+        found, notes = skew(self._parts, record, window, now)
         return [*source_figures(self._parts, model, record, window), *found], notes
 
     def _later(self, work: _Work, window: Window) -> list[Figure]:
