@@ -436,6 +436,15 @@ def test_an_unknown_target_is_found_before_anything_runs(steps):
     assert steps.calls() == []
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """Started in the background of a shell, a process is given SIGINT to ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_ends_a_run_in_the_middle_of_a_step(steps):
     steps.write(
         a="""
