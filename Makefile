@@ -4,6 +4,7 @@
 #   make test    the test suite; what was skipped, and why, is listed at the end.  ARGS="-k clock" goes to pytest
 #   make check   formatting, lint, types, import contracts
 #   make bench   the speed measurements of DESIGN §6.  ARGS goes to benchmarks/run.py
+#   make bench-features   the feature store beside Feast and hand-written floors; Feast in an environment of its own
 #   make bench-steps   the overhead of a step beside Metaflow and `airflow dags test`, in environments of their own
 #   make docs    the documentation site, in docs/_site
 #   make env     only the environment, in .venv
@@ -22,7 +23,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 INSTALL_HEADWAY := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
-.PHONY: help demo up docs test check bench bench-steps env format lock clean
+.PHONY: help demo up docs test check bench bench-features bench-steps env format lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -51,6 +52,9 @@ check: .venv/.dev
 bench: .venv/.dev
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
+bench-features: .venv/.dev
+	@$(BIN)/python benchmarks/features.py $(ARGS)
+
 bench-steps: .venv/.dev
 	@$(BIN)/python benchmarks/run.py steps $(ARGS)
 
@@ -70,7 +74,7 @@ lock: .venv/.uv
 	$(LOCK) $(UPGRADE) pyproject.toml --extra dev --no-emit-package headway --output-file requirements-dev.txt
 	$(LOCK) $(UPGRADE) pyproject.toml --extra lightgbm -c requirements-dev.txt --output-file requirements.txt
 	$(LOCK) $(UPGRADE) requirements-bootstrap.in -c requirements-dev.txt --output-file requirements-bootstrap.txt
-	for peer in airflow evidently metaflow; do \
+	for peer in airflow evidently feast metaflow; do \
 		$(LOCK) $(UPGRADE) benchmarks/peers/requirements-$$peer.in \
 			--output-file benchmarks/peers/requirements-$$peer.txt; done
 

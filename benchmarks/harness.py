@@ -59,10 +59,12 @@ def rounds(most: int, seconds: float) -> Iterator[int]:
         yield number
 
 
-def child(script: str, task: str, *arguments: Any, cores: Iterable[int] = ()) -> dict[str, Any]:
+def child(
+    script: str, task: str, *arguments: Any, cores: Iterable[int] = (), longest: float = _LONGEST
+) -> dict[str, Any]:
     """Run a task of a script in a process of its own; what it returns, with its peak memory as ``peak_mb``."""
     done = subprocess.run(
-        command(script, task, *arguments, cores=cores), capture_output=True, text=True, timeout=_LONGEST, check=False
+        command(script, task, *arguments, cores=cores), capture_output=True, text=True, timeout=longest, check=False
     )
     if done.returncode:
         raise SystemExit(f"{Path(script).name} {task} failed:\n{done.stderr}")

@@ -7,13 +7,10 @@ nothing around it. Figures are medians over rounds in which the contenders take 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shlex
 import sys
 import tempfile
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 
@@ -22,9 +19,11 @@ import history
 import materialize
 import online
 import prediction
+import scale
 import steps
 import windows
-from harness import CORES, Section, figure
+from harness import Section
+from machine import busy, described, versions
 
 import console
 from headway.clock import WallClock, to_iso
@@ -33,6 +32,7 @@ MEASURES: dict[str, Callable[[Path, bool], Section]] = {
     "online": online.measure,
     "materialize": materialize.measure,
     "history": history.measure,
+    "scale": scale.measure,
     "windows": windows.measure,
     "prediction": prediction.measure,
     "drift": drift.measure,
@@ -53,7 +53,7 @@ def main() -> None:
         parser.error(f"no measure is called {unknown[0]!r}; there are {', '.join(MEASURES)}")
     if asked.write and (asked.quick or asked.measures):
         parser.error("--write keeps the figures of a whole run; leave out --quick and the measures")
-    begin, load = perf_counter(), _load()
+    begin, load = perf_counter(), busy()
     parts = []
     for name in asked.measures or MEASURES:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
@@ -69,40 +69,21 @@ def main() -> None:
 def _head(quick: bool, load: str, seconds: float) -> str:
     today = to_iso(WallClock().now())[:10]
     command = shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]])
-    machine = f"{_processor()}, {len(CORES) or os.cpu_count()} cores, {_memory_gb():.0f} GB"
     lines = [
         "# How fast",
         "",
         f"Measured {today} by `{command}` in {seconds:.0f} s; this page is its output. Each table is one run of",
         "headway and a floor side by side: the same work written by hand against the same libraries, with nothing",
-        "around it. Other products run in environments of their own, from hashed requirements.",
+        "around it. Other products run in environments of their own, from hashed requirements. The feature store",
+        "beside Feast has [a page of its own](benchmarks-features.md).",
         "",
-        f"- Machine: {machine}, {platform.system()} {platform.release()}; load before the run: {load}",
-        f"- Python {platform.python_version()}; headway {version('headway')}, "
-        + ", ".join(f"{name} {version(name)}" for name in PACKAGES),
+        described(load),
+        versions(PACKAGES),
         "",
     ]
     if quick:
         lines += ["**A quick run: few rounds and small data. Its figures are not to be relied on.**", ""]
     return "\n".join(lines)
-
-
-def _processor() -> str:
-    described = Path("/proc/cpuinfo")
-    if described.exists():
-        for line in described.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _memory_gb() -> float:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-
-
-def _load() -> str:
-    """How many processes wanted to run in the last minute: above zero, the figures had company."""
-    return figure(os.getloadavg()[0])
 
 
 if __name__ == "__main__":

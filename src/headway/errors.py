@@ -10,6 +10,7 @@
     ├── CheckFailed               a data check with on_fail="error" said no, exit code 3
     ├── GateRefused               a gate or a hold said no, exit code 3
     ├── RollbackRefused           going back is not possible as things are, exit code 3
+    ├── RetireRefused             a feature view is still needed, exit code 3
     ├── MissingExtra              an optional package is not installed (also ImportError)
     ├── ArtifactError             a model's files are missing, changed or not allowed
     ├── ProjectCodeError          a function of the project raised, or returned what it may not
@@ -80,6 +81,12 @@ class GateRefused(HeadwayError):
 
 class RollbackRefused(HeadwayError):
     """The previous version cannot answer as things are; the message carries the command that mends it."""
+
+    exit_code = 3
+
+
+class RetireRefused(HeadwayError):
+    """A feature view is declared, or a version of a model needs it."""
 
     exit_code = 3
 

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 from headway import plugins
 from headway.clock import Clock, FixedClock, from_iso, open_clock
 from headway.data.binding import Binder
-from headway.data.engine import Engine
+from headway.data.engine import Engine, Memory, Workspace
 from headway.data.lake import Lake
-from headway.data.online import OnlineStore
-from headway.define import Model
+from headway.data.quality import Proposal
+from headway.define import Model, Source
 from headway.define._collect import Declarations, collect
 from headway.define._step import active_project
 from headway.define.records import CheckResult, GateResult, VersionRecord
 from headway.errors import SettingsError, suggest
 from headway.metadata import Metadata
 from headway.orchestrate._parts import Parts, Progress, no_progress
+from headway.orchestrate._stores import online_opener
 from headway.orchestrate.features import FeatureStage
+from headway.orchestrate.ingest import Ingested, ingest_sources
 from headway.orchestrate.models import ModelStage
 from headway.orchestrate.monitoring.stage import MonitorStage
 from headway.orchestrate.online import OnlineStage
-from headway.orchestrate.plan import Item, plan
+from headway.orchestrate.plan import Item, plan, to_ingest
 from headway.orchestrate.predictions.batch import predict, predict_file
+from headway.orchestrate.pushes import Pushes
+from headway.orchestrate.quality import infer
 from headway.orchestrate.run import Done, check
 from headway.orchestrate.runs.stage import RunStage
 from headway.registry import Registry
@@ -58,8 +62,10 @@ class Project:
         for kind, chosen in (("executors", settings.executor), ("schedulers", settings.scheduler)):
             if chosen != "local":
                 backend(settings, kind, chosen)
+        memory = Memory.of(settings.memory_limit)
+        workspace = Workspace(settings.home / "spill", memory.rows)
         engine: Engine = backend(settings, "compute_engines", settings.compute)(
-            settings.memory_limit, settings.threads, settings.home / "spill"
+            f"{memory.sql >> 20}MiB", settings.threads, workspace.scratch.new("sql")
         )
         lake: Lake = backend(settings, "lakes", settings.lake_uri)(settings.lake_uri)
         binder = Binder(self.declarations.sources, lake, engine)
@@ -77,6 +83,7 @@ class Project:
             metadata=metadata,
             registry=Registry(metadata, settings.artifacts_dir, clock.now),
             open_online=online_opener(settings),
+            workspace=workspace,
             progress=self._progress,
         )
 
@@ -99,6 +106,10 @@ class Project:
     @cached_property
     def monitoring(self) -> MonitorStage:
         return MonitorStage(self.parts, self.models, self.runs)
+
+    @cached_property
+    def _pushes(self) -> Pushes:
+        return Pushes(self.settings.home, lambda: self.declarations.sources, self.parts.clock.now)
 
     def plan(self, *targets: str) -> list[Item]:
         """What ``run`` would do, and why."""
@@ -141,10 +152,44 @@ class Project:
         """Run the checks of some sources, or of all, on the rows as they are in the lake now."""
         return check(self.parts, sources)
 
+    def push(self, source: str | Source, rows: Any) -> int:
+        """Have rows of a source that is declared with a schema only on the disk; how many they are.
+
+        They are kept when it returns, all of them or none, and seen by features from the first refresh after the next
+        ingest. ``rows`` is any table that speaks Arrow, or maps columns to lists.
+        """
+        return self._pushes.push(source if isinstance(source, str) else source.name, rows)
+
+    def ingest(
+        self,
+        *sources: str,
+        full: bool = False,
+        started: Callable[[str], None] = lambda _: None,
+        watch: Callable[[str, int], None] = lambda *_: None,
+        ended: Callable[[Ingested], None] = lambda _: None,
+    ) -> list[Ingested]:
+        """Bring the lake's copies of some sources, or of all that are due, up to date; several at a time.
+
+        A source that fails is told of in what is returned, and stops no other. ``full`` starts over, as if nothing had
+        been read. The callables are told, from several threads, of sources as they are started, of rows as they are
+        read, and of what became of a source.
+        """
+        wanted = to_ingest(self.parts, sources, full=full)
+        return ingest_sources(self.parts, wanted, full=full, started=started, watch=watch, ended=ended)
+
+    def infer_checks(self, *sources: str) -> list[Proposal]:
+        """Checks that some sources, or all, could be given, read off their rows."""
+        return infer(self.parts, sources)
+
     def close(self) -> None:
         """Let go of databases and files."""
+        if "online" in self.__dict__:
+            self.online.close()
+        if "_pushes" in self.__dict__:
+            self._pushes.close()
         if "parts" in self.__dict__:
             self.parts.engine.close()
+            self.parts.workspace.close()
             self.parts.metadata.close()
 
     def __enter__(self) -> Self:
@@ -187,25 +232,21 @@ def load(
     return Project(load_settings(root, env), clock, progress)
 
 
-def online_opener(settings: Settings) -> Callable[[bool], OnlineStore]:
-    """How to open the environment's online store; the argument says read-only."""
-    url = settings.online_url
-
-    @cache
-    def chosen() -> Callable[..., OnlineStore]:
-        return backend(settings, "online_stores", url)
-
-    return lambda readonly: chosen()(url, readonly=readonly)
-
-
 def check_overrides(settings: Settings, declarations: Declarations) -> None:
     """Refuse another place for a source that does not exist, or of a kind that nothing can read."""
     for name, place in settings.sources.items():
         where = f"[env.{settings.env}.sources] {name}"
         if name not in declarations.sources:
             raise SettingsError(f"{where}: the project has no such source; {suggest(name, declarations.sources)}")
-        if set(place) != {"path"} or declarations.sources[name].path is None:
-            raise SettingsError(f"{where}: a file source can be given another path, got {', '.join(sorted(place))}")
+        source = declarations.sources[name]
+        if source.query is not None:
+            raise SettingsError(f"{where}: it is a query, so it has no place; give one to a source that it reads")
+        if "path" in place and len(place) > 1:
+            raise SettingsError(f"{where}: a source has either a path or a table with its connection, got both")
+        if "path" not in place and not (place.get("table") or source.table):
+            raise SettingsError(f"{where}: a connection needs a table")
+        if "path" not in place and not (place.get("connection") or source.connection):
+            raise SettingsError(f'{where}: a table needs a connection, such as connection = "postgresql://db/shop"')
 
 
 def backend(settings: Settings, kind: str, setting: str) -> Callable[..., Any]:

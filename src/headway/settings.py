@@ -75,12 +75,13 @@ _KEYS: Mapping[str, _Key] = {
     "metadata": _Key("Where runs, deployments and audit are kept; by default SQLite under .headway."),
     "tracking": _Key("Where MLflow keeps its runs; by default SQLite under .headway."),
     "lake": _Key("Where the tables are that headway itself writes; by default a folder under .headway."),
-    "online": _Key("Where the latest feature values are; by default LMDB under .headway."),
+    "online": _Key("Where the latest feature values are: a redis:// or lmdb:// URL; by default LMDB under .headway."),
     "compute": _Key("The engine that computes features."),
     "executor": _Key("What carries out the steps of a run."),
     "scheduler": _Key("What starts runs when they are due."),
     "memory_limit": _Key(
-        'The memory the SQL engine may take before it spills to disk, such as "2GB"; by default it decides itself.'
+        'The memory that reading and computing may take before they spill to disk, such as "4GB" or "50%" of the '
+        "machine's; 60% by default."
     ),
     "threads": _Key("How many threads, or worker processes, compute at a time; by default one a core.", kind="number"),
     "serve.host": _Key("The address the server listens on; 0.0.0.0 stands for every network."),
@@ -106,7 +107,7 @@ _KEYS: Mapping[str, _Key] = {
     "alerts.command": _Key("A command that gets every alert as JSON on its standard input."),
     "alerts.repeat": _Key("After how many hours an alert that is still found is told again.", kind="number"),
     "sources": _Key(
-        "Another path for a source of the project; its schema must be the same.",
+        "Another path, or a table and its connection, for a source of the project; its schema must be the same.",
         kind="sources",
     ),
 }
@@ -209,6 +210,11 @@ class Settings:
         return _anchored(self.online, self.root) if self.online else f"lmdb://{quote(str(self.home / 'online'))}"
 
     @property
+    def namespace(self) -> str:
+        """What the environment's rows are kept under in a store that others share."""
+        return f"{self.project}:{self.env}"
+
+    @property
     def artifacts_dir(self) -> Path:
         return self.home / "artifacts"
 
@@ -237,6 +243,16 @@ class Settings:
         for secret, shown in sorted(self._secrets.items(), key=lambda pair: -len(pair[0])):
             text = text.replace(secret, shown)
         return _covered(text)
+
+    def expanded(self, where: str, text: str) -> str:
+        """A text of a declaration with every ``${VAR}`` replaced; ``redact`` covers what came through one from then
+        on. Raises `SettingsError`, which begins with ``where``, for a variable that is not set."""
+        assert isinstance(self._secrets, dict)
+        return _expanded(where, text, self._secrets)
+
+    def anchored(self, url: str) -> str:
+        """The URL of a database, a relative path of it taken from the project's folder."""
+        return _anchored(url, self.root)
 
     def __repr__(self) -> str:
         said = "".join(f", {name}={_show(self, name)!r}" for name in SETTINGS if self.origin(name) != "default")

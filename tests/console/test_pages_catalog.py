@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.console.browser import Browser
 from tests.console.shop import Opened, empty, ran
+
+from headway.console import create_app
 
 __all__ = ["empty", "ran"]
 
@@ -56,8 +59,29 @@ def test_a_view_shows_statistics_lineage_and_definition(ran: Opened) -> None:
     assert page.html.count('class="chart histogram"') == 2
     assert {"/data/raw_orders", "/data/shops", "/data/orders", "/models/delivery"} <= set(page.links)
     assert "from raw_orders o join shops s" in page.text
+    assert "← raw_orders.delivered_at , raw_orders.placed_at" in page.text
+    assert "minutes_7d delivery mean(minutes)" in page.text
+    assert "Versions delivery@1 live" in page.text
+    assert 'sales = hw.FeatureView( "sales", source=orders' in page.text
     assert "shop/features.py:" in page.text
     assert str(ran.shop.root) not in page.html
+
+
+def test_a_view_shows_what_verification_found_and_the_statistics_it_kept(ran: Opened) -> None:
+    assert "not verified" in ran.browser.get("/features").text
+    assert "Nobody has compared them yet" in ran.browser.get("/features/footfall").check().text
+    ran.shop.call("features", "verify", "footfall")
+    page = ran.browser.get("/features/footfall").check()
+    assert "All 5 served values of 5 entities were those that training would compute" in page.text
+    assert page.html.count('class="chart histogram"') == 1  # without waiting: they were kept
+    assert "equal" in ran.browser.get("/features?q=footfall").text
+
+
+def test_a_console_beside_a_server_shows_how_much_was_served(ran: Opened) -> None:
+    counted = {("sales", "ok"): 1234, ("sales", "late"): 5, ("footfall", "ok"): 7}
+    page = Browser(create_app(ran.workspace, reads=lambda: counted)).get("/features/sales").check()
+    assert "Values served 5 late, 1,234 ok" in page.text
+    assert "Values served" not in ran.browser.get("/features/sales").text
 
 
 def test_data_shows_rows_checks_and_what_was_set_aside(ran: Opened) -> None:

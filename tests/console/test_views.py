@@ -7,8 +7,6 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -219,31 +217,6 @@ def test_the_log_that_matters_comes_first() -> None:
 # Features
 
 
-def test_statistics_of_numbers_texts_and_nothing() -> None:
-    found = features.statistics(pa.array([1.0, 2.0, None, float("nan"), 4.0]))
-    assert (found.rows, found.nulls, found.known, found.least, found.greatest) == (5, 2, 3, 1.0, 4.0)
-    assert found.quantiles[2] == 2.0
-    assert sum(b.share for b in found.bins) == pytest.approx(1.0)
-    words = features.statistics(pa.array(["a"] * 5 + ["b"] + [f"x{n}" for n in range(20)]))
-    assert (words.bins[0].label, words.bins[-1].label, words.distinct) == ("a", "others", 22)
-    assert features.statistics(pa.array([None, None], pa.float64())).null_share == 1.0
-    assert features.statistics(pa.array([], pa.int64())).null_share is None
-
-
-@given(st.lists(st.floats(-1e12, 1e12) | st.none(), min_size=1, max_size=200))
-def test_bins_hold_every_value(values: list[float | None]) -> None:
-    found = features.statistics(pa.array(values, pa.float64()))
-    if found.known:
-        assert sum(b.share for b in found.bins) == pytest.approx(1.0)
-        assert "<svg" in features.picture("f", found)
-
-
-def test_one_wild_value_does_not_hide_the_others() -> None:
-    values = np.append(np.linspace(0, 1, 1_000), 1e9)
-    shares = [b.share for b in features.statistics(pa.array(values)).bins]
-    assert max(shares) < 0.2
-
-
 def plan(refresh: int | None = MINUTE, ttl: int | None = None) -> ViewPlan:
     count = FeaturePlan("n", "count", "int64", window=WEEK)
     return ViewPlan("v", "f" * 32, "s", ("source/s",), "", (Field("k", "int64"),), (count,), refresh, 0, ttl)
@@ -256,7 +229,6 @@ def test_a_view_is_fresh_late_or_expired() -> None:
     assert features.freshness(plan(), now - 9 * MINUTE, now) == ("bad", "expired")
     assert features.freshness(plan(), None, now) == ("bad", "never materialized")
     assert features.freshness(plan(refresh=None), None, now) == ("muted", "historical only")
-    assert features.late_by(plan(), now - 2 * MINUTE, now) == 2 * MINUTE
 
 
 def test_lineage_shows_what_a_source_reads_and_who_reads_it() -> None:

@@ -11,7 +11,16 @@ import pytest
 
 from headway.define import Source
 from headway.define._functions import AGGREGATES, ROW_MULTIPLYING, VOLATILE
-from headway.define._query import check_expression, check_row_local, copies, inputs, lineage, origins, read
+from headway.define._query import (
+    check_expression,
+    check_row_local,
+    column_origins,
+    copies,
+    inputs,
+    lineage,
+    origins,
+    read,
+)
 from headway.errors import DefinitionError
 
 OTHERS = {
@@ -261,6 +270,21 @@ def test_where_a_column_comes_from() -> None:
     assert origins(source, "name", others) == {"q", "zones"}
     assert origins(source, "both", others) == origins(source, "w", others) == {"q", "trips", "zones"}
     assert origins(others["r"], "name", others) == {"r", "q", "zones"}
+
+
+def test_which_columns_a_column_comes_from() -> None:
+    text = "select t.*, z.name, t.x + z.y as both, w from trips t left join zones z using (zone)"
+    others = {**OTHERS, "q": query(text), "r": query("select *, both * 2 as twice from q", "r")}
+    there = {"trips": {"x", "w", "zone"}, "zones": {"y", "name", "zone"}, "q": {"x", "w", "zone", "name", "both"}}
+
+    def of(name: str, column: str) -> set[tuple[str, str]]:
+        return set(column_origins(others[name], column, others, lambda source, c: c in there[source.name]))
+
+    assert of("q", "x") == {("trips", "x")}
+    assert of("r", "twice") == of("r", "both") == {("trips", "x"), ("zones", "y")}
+    assert of("r", "name") == {("zones", "name")}
+    assert of("q", "w") == {("trips", "w")}
+    assert of("trips", "x") == {("trips", "x")}
 
 
 def test_the_lists_of_functions_cover_the_engines_own() -> None:

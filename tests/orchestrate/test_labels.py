@@ -294,8 +294,8 @@ def test_a_declared_batch_is_logged_once_and_what_lies_ahead_each_time(shop: Sho
     pq.write_table(pa.concat_tables([orders.slice(0, 50), ahead]), shop.root / "data/bookings.parquet")
     batch = "scored"
     with opened(shop) as project:
+        from headway.orchestrate.ingest import copy
         from headway.orchestrate.predictions.batch import predict_batch
-        from headway.orchestrate.run import copy
 
         copy(project.parts, project.declarations.sources["bookings"])
         for _ in range(2):
@@ -347,7 +347,7 @@ def test_a_model_that_is_not_declared_any_more(shop: Shop) -> None:
 
 
 def test_a_complete_segment_is_moved_by_a_process_of_its_own(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headway.data.predictions._segments.SEGMENT_BYTES", 100)
+    monkeypatch.setattr("headway.data.segments.SEGMENT_BYTES", 100)
     lake = open_lake(str(shop.home / "lake"))
     with opened(shop) as project, serving(project) as ask:
         for _ in range(2):

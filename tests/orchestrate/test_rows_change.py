@@ -7,7 +7,6 @@ import pyarrow.parquet as pq
 from tests.project import Shop, forget_package
 
 import headway as hw
-from headway.orchestrate.serving import known_views
 
 
 def test_a_data_clock_follows_the_rows(shop: Shop) -> None:
@@ -39,4 +38,4 @@ def test_the_feature_server_reads_the_definition_of_the_project(shop: Shop) -> N
         assert sum(plan.name == "sales" for plan in needed.values()) == 2  # the old version's is kept beside it
         opened.features.materialize()
         own = opened.features.plans()["sales"].fingerprint
-        assert [p.fingerprint for p in known_views(opened.parts.metadata) if p.name == "sales"] == [own]
+        assert opened.parts.metadata.published.features().views["sales"].fingerprint == own

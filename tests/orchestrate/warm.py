@@ -1,7 +1,7 @@
 """A process that has imported everything and forks a child for each command, so that a child is at work at once and
 can be killed there. Run as a script; see ``Warm`` in ``test_kill``.
 
-Reads lines of JSON, a folder and arguments; answers each with the child's process id, then with its wait status.
+Reads lines of JSON, a folder and arguments (of the command line, or "push" and those of ``push``); answers each with the child's process id, then with its wait status.
 """
 
 import importlib
@@ -14,6 +14,11 @@ HEAVY = (
     "headway.cli",
     "headway.orchestrate.unchanged",
     "headway.data.online.lmdb",
+    "headway.data.online.redis",
+    "headway.data.ingest._files",
+    "headway.data.ingest._put",
+    "headway.data.lake._commit",
+    "headway.data.engine._duckdb",
     "sklearn.impute",
     "sklearn.linear_model",
     "sklearn.pipeline",
@@ -27,6 +32,17 @@ HEAVY = (
 )
 
 
+def push(env: str, source: str, first: str, count: str) -> None:
+    """Push rows one by one, and write down the number of each that was acknowledged."""
+    import headway
+
+    with headway.load(".", env=env) as project, open(f"pushed-{env}", "ab", buffering=0) as told:  # noqa: PTH123
+        for n in range(int(first), int(first) + int(count)):
+            project.push(source, {"user": [n % 5], "n": [n], "at": ["2024-02-20T00:00:00Z"]})
+            told.write(f"{n}\n".encode())
+    os._exit(0)
+
+
 def child(folder: str, arguments: list[str]) -> None:
     """Run one command in a process group of its own."""
     os.setsid()
@@ -38,7 +54,10 @@ def child(folder: str, arguments: list[str]) -> None:
     sys.argv = ["headway", *arguments]
     code = 1
     try:
-        importlib.import_module("headway.cli").main()
+        if arguments[0] == "push":
+            push(*arguments[1:])
+        else:
+            importlib.import_module("headway.cli").main()
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else 1
     finally:

@@ -1,4 +1,4 @@
-"""A copy of the project `world` with data of one's own."""
+"""A copy of the project `world` with data of one's own, and small projects for single cases."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.semantics.lab import Lab, lab
 from tests.semantics.rows import Rows, write
 
 import headway as hw
@@ -16,6 +18,7 @@ from headway.project import Project
 
 TOML = '[project]\nname = "world"\ndefinitions = "world"\n'
 Opener = Callable[[Rows, Clock | str | int], Project]
+Maker = Callable[..., Lab]
 
 
 @pytest.fixture
@@ -30,3 +33,15 @@ def open_world(tmp_path: Path) -> Iterator[Opener]:
             return stack.enter_context(hw.load(root, clock=clock))
 
         yield opened
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Maker]:
+    """Make small projects that are closed after the test, see `lab`."""
+    with ExitStack() as stack:
+
+        def made(declared: str, /, **options: Any) -> Lab:
+            root = tmp_path / f"lab{len(list(tmp_path.iterdir()))}"
+            return stack.enter_context(lab(root, declared, **options))
+
+        yield made

@@ -146,10 +146,33 @@ def write(root: Path, rows: Rows) -> None:
 def oracle(view: FeatureView, sources: Mapping[str, Source], rows: Rows) -> Oracle:
     """What the view's values must be."""
     if view.source.name == "joined":
-        return Oracle(view, rows["versions"], sources["versions"], _joined(sources["dimension"], rows["dimension"]))
+        query = _joined(sources["dimension"], rows["dimension"])
+        return Oracle(view, rows["versions"], sources["versions"], query, FUNCTIONS)
     if view.source.name == "priced":
-        return Oracle(view, rows["plain"], sources["plain"], _priced(sources["prices"], rows["prices"]))
-    return Oracle(view, rows[view.source.name])
+        query = _priced(sources["prices"], rows["prices"])
+        return Oracle(view, rows["plain"], sources["plain"], query, FUNCTIONS)
+    return Oracle(view, rows[view.source.name], functions=FUNCTIONS)
+
+
+def _share(f: Mapping[str, Any]) -> float | None:
+    both = f["before0"] + f["recent"]
+    return f["recent"] / both if both else None
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+FUNCTIONS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+    "b": lambda row: row["b"],
+    "not b": lambda row: None if row["b"] is None else not row["b"],
+    "i > 0": lambda row: None if row["i"] is None else row["i"] > 0,
+    "s is not null": lambda row: row["s"] is not None,
+    "recent / nullif(before0 + recent, 0)": _share,
+    "coalesce(latest, share, -1)": lambda f: _first(f["latest"], f["share"], -1.0),
+    "coalesce(latest_b, mode_i0)": lambda f: _first(f["latest_b"], f["mode_i0"]),
+    "count0 + coalesce(mode_i, 0)": lambda f: f["count0"] + _first(f["mode_i"], 0),
+}
 
 
 def _joined(source: Source, dimension: list[Row]) -> Callable[[Mapping[str, Any]], Derived | None]:

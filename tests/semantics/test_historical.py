@@ -24,7 +24,7 @@ from tests.semantics.rows import (
 )
 
 from headway.define import FeatureView
-from headway.orchestrate.run import copy
+from headway.orchestrate.ingest import copy
 from headway.project import Project
 from headway.testing.oracle import Oracle, micros, same, to_utc
 

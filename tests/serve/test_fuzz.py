@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -93,3 +94,57 @@ def test_what_fits_is_answered(client, data, rows, overridden) -> None:
         assert again["predictions"] == answer["predictions"]
         ones = [client.predict([row])[1]["predictions"][0] for row in as_rows]
         assert ones == answer["predictions"]
+
+
+def stream(values: pa.Array) -> bytes:
+    sink = pa.BufferOutputStream()
+    table = pa.table({"zone_id": values})
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+STREAMS = [
+    stream(pa.array([74, None, 10])),
+    stream(pa.array(["a", "b", None])),
+    stream(pa.array(["a", "b", "a"]).dictionary_encode()),
+    stream(pa.array([[1], [2]])),
+]
+ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
+
+
+@QUIET
+@given(body=st.binary(max_size=200), start=st.sampled_from([b"", b"\xff\xff\xff\xff", STREAMS[0][:200]]))
+def test_any_bytes_as_arrow(client, body, start) -> None:
+    check_features(*client.send("POST", "/v1/features/zone_traffic", start + body, ARROW)[:2])
+
+
+@QUIET
+@given(data=st.data(), whole=st.sampled_from(STREAMS))
+def test_damaged_arrow(client, data, whole) -> None:
+    """Cut anywhere, and bytes changed anywhere: lengths, offsets, types, counts."""
+    damaged = bytearray(whole[: data.draw(st.integers(0, len(whole)))] if data.draw(st.booleans()) else whole)
+    for _ in range(data.draw(st.integers(0, 4)) if damaged else 0):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    check_features(*client.send("POST", "/v1/features/zone_traffic", bytes(damaged), ARROW)[:2])
+
+
+@QUIET
+@given(
+    values=st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1), st.integers(1, 100)), max_size=300),
+)
+def test_arrow_and_json_are_answered_alike(client, values) -> None:
+    as_json = client.post("/v1/features/zone_traffic", {"entities": {"zone_id": values}})
+    as_arrow = client.send("POST", "/v1/features/zone_traffic", stream(pa.array(values, pa.int64())), ARROW)
+    assert (as_json[0], as_arrow[0]) == (200, 200)
+    for what in ("features", "state", "as_of"):
+        assert as_json[1][what] == as_arrow[1][what]
+
+
+def check_features(status, answer) -> None:
+    assert status in (200, 400, 413, 422), answer
+    if status == 200:
+        assert len({len(values) for values in answer["features"].values()}) == 1
+    else:
+        assert set(answer) == {"type", "title", "status", "detail", "request_id"}
+        assert "\n" not in answer["detail"]

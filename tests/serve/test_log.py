@@ -404,7 +404,7 @@ def test_a_torn_end_is_left_out(live, serving, one, logged, world, lake) -> None
 
 
 def test_compacting_while_the_server_writes(live, serving, one, logged, lake, monkeypatch) -> None:
-    monkeypatch.setattr("headway.data.predictions._segments.SEGMENT_BYTES", 2_000)
+    monkeypatch.setattr("headway.data.segments.SEGMENT_BYTES", 2_000)
     closed: list[Path] = []
     sent = []
     with serving(log=PredictionLog(live.root, closed=closed.append)) as running:

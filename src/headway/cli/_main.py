@@ -9,8 +9,10 @@ import typing
 import typer
 
 from headway.cli import (
+    _check,
     _doctor,
     _features,
+    _ingest,
     _labels,
     _models,
     _monitor,
@@ -37,7 +39,8 @@ app = typer.Typer(
 app.command("doctor")(_doctor.doctor)
 app.command("plan", context_settings=_run.UNKNOWN_OPTIONS)(_run.plan)
 app.command("run", context_settings=_run.UNKNOWN_OPTIONS)(_run.run)
-app.command("check")(_run.check)
+app.command("ingest")(_ingest.ingest)
+app.command("check")(_check.check)
 app.add_typer(_runs.app, name="runs")
 app.command("schedule")(_schedule.schedule)
 app.add_typer(_schedule.app, name="schedules")

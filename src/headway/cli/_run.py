@@ -1,4 +1,4 @@
-"""plan, run and check."""
+"""plan and run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from headway.project import Project
 
 Targets = Annotated[list[str] | None, typer.Argument(help="Sources, views, models, batch predictions, or a pipeline.")]
-Sources = Annotated[list[str] | None, typer.Argument(help="Names of sources.")]
 Params = Annotated[
     list[str] | None, typer.Option("--param", help="A pipeline's parameter, as name=value; may be given many times.")
 ]
@@ -190,20 +189,3 @@ def _add(found: dict[str, Any], name: str, value: str) -> None:
         found[name] = [*before, value]
     else:
         found[name] = value
-
-
-def check(sources: Sources = None, project: Dir = ".", env: Env = None, json: Json = False) -> None:
-    """Run data checks now, on some sources or all of them."""
-    from headway.data.quality import raise_for
-
-    with open_project(project, env) as opened:
-        results = opened.check(*(sources or ()))
-    if json:
-        print_json(results)
-    else:
-        print_table(
-            ["source", "check", "rows", "failed", "", "detail"],
-            [(r.source, r.check, r.rows, r.failed, "ok" if r.passed else r.on_fail, r.detail) for r in results],
-            "no source has checks; give one checks=[hw.not_null(...)]",
-        )
-    raise_for(results)

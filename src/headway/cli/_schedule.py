@@ -87,7 +87,7 @@ def list_(
 def pause(name: Name, why: Why = "", project: Dir = ".", env: Env = None, json: Json = False) -> None:
     """Stop a schedule until it is resumed. Runs that are going, go on."""
     from headway.clock import WallClock
-    from headway.orchestrate.models import user
+    from headway.orchestrate._user import user
     from headway.orchestrate.runs.schedules import pause as pause_it
     from headway.orchestrate.runs.schedules import scheduled
 
@@ -104,7 +104,7 @@ def pause(name: Name, why: Why = "", project: Dir = ".", env: Env = None, json: 
 def resume(name: Name, why: Why = "", project: Dir = ".", env: Env = None, json: Json = False) -> None:
     """Let a schedule go on from now; what was due while it was paused is not owed."""
     from headway.clock import WallClock
-    from headway.orchestrate.models import user
+    from headway.orchestrate._user import user
     from headway.orchestrate.runs.schedules import resume as resume_it
     from headway.orchestrate.runs.schedules import scheduled
 

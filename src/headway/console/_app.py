@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -26,7 +26,11 @@ log = logging.getLogger("headway.console")
 
 
 def create_app(
-    project: Settings | Workspace, *, clock: Clock | None = None, scheduling: Callable[[], str] | None = None
+    project: Settings | Workspace,
+    *,
+    clock: Clock | None = None,
+    scheduling: Callable[[], str] | None = None,
+    reads: Callable[[], Mapping[tuple[str, str], int]] | None = None,
 ) -> ASGIApp:
     """The console of one environment of a project.
 
@@ -38,9 +42,11 @@ def create_app(
         In place of the environment's clock.
     scheduling
         Says, in half a sentence, what starts schedules and queued runs here; None: nothing does.
+    reads
+        How many values of features were served here, by view and state; None: this process serves none.
     """
     workspace = project if isinstance(project, Workspace) else Workspace(project, clock)
-    view = Context(workspace, scheduling=scheduling)
+    view = Context(workspace, scheduling=scheduling, reads=reads)
 
     def refuse(request: Request, status: int, message: str) -> Response:
         return _words(view, request, status, message)

@@ -71,12 +71,19 @@ class Form:
 class Context:
     """The console of one environment. Handlers are plain functions: they run in threads, and may wait."""
 
-    def __init__(self, workspace: Workspace, *, scheduling: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        scheduling: Callable[[], str] | None = None,
+        reads: Callable[[], Mapping[tuple[str, str], int]] | None = None,
+    ) -> None:
         self.workspace = workspace
         self.settings: Settings = workspace.settings
         self.door = Door(workspace.settings)
         self.assets = Assets(_HERE / "static")
         self.scheduling = scheduling
+        self.reads = reads
         self._templates = _templates(self)
 
     @property

@@ -197,7 +197,7 @@ def up(
     try:
         with open_service(settings, clock.now) as service:
             heart = Heart(workspace, clock, _loaded(service), schedules=schedules, tell=announce, warn=warn)
-            console = create_app(workspace, scheduling=heart.said)
+            console = create_app(workspace, scheduling=heart.said, reads=_reads(service))
             service.start()
             shown = f"[{host}]" if ":" in host else host
             url = f"http://{shown}:{listener.getsockname()[1]}"
@@ -215,6 +215,11 @@ def up(
         listener.close()
         workspace.close()
         gc.unfreeze()  # what the service froze is to be freed, or DuckDB reports it as leaked
+
+
+def _reads(service: Service) -> Callable[[], dict[tuple[str, str], int]]:
+    """How many values of features were served, by view and state."""
+    return lambda: {(view, state): count for (view, state), count in service.metrics.features.copy().items()}
 
 
 def _loaded(service: Service) -> Callable[[], bool]:

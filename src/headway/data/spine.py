@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headway.data.localtime import NAIVE, localise
 from headway.define.records import Field
 from headway.errors import DataError, UsageError, suggest
 
@@ -105,14 +107,27 @@ def instants(values: pa.Array, timezone: str | None, what: str) -> tuple[np.ndar
         values = values.cast(pa.timestamp("s"))
     if not pa.types.is_timestamp(values.type):
         raise DataError(f"{what} is of type {values.type}; it must be a timestamp")
-    if values.type.tz is None:
-        if timezone is None:
-            raise DataError(f"{what} has no time zone; pass timezone= (such as 'UTC' or 'Europe/Lisbon')")
-        values = pc.assume_timezone(values, timezone, ambiguous="earliest", nonexistent="latest")
+    if values.type.tz is None and timezone is None:
+        raise DataError(f"{what} has no time zone; pass timezone= (such as 'UTC' or 'Europe/Lisbon')")
     valid = np.asarray(values.is_valid())
     raw = np.asarray(values.cast(pa.timestamp(values.type.unit)).cast(pa.int64()).fill_null(0))
     per_unit = {"s": (1_000_000, 1), "ms": (1_000, 1), "us": (1, 1), "ns": (1, 1_000)}[values.type.unit]
-    return raw * per_unit[0] // per_unit[1], valid
+    us = raw * per_unit[0] // per_unit[1]
+    if values.type.tz is None:
+        try:
+            placed = localise(pa.array(us, pa.int64(), mask=~valid).view(NAIVE), str(timezone), _Uncounted())
+        except DataError as error:
+            raise DataError(f"{what}: {error}") from None
+        us = np.asarray(placed.view(pa.int64()).fill_null(0))
+    return us, valid
+
+
+@dataclass
+class _Uncounted:
+    """Clock changes that nobody asks about: those of a spine are its owner's."""
+
+    ambiguous: int = 0
+    nonexistent: int = 0
 
 
 def timestamps(us: np.ndarray, valid: np.ndarray | None = None) -> pa.Array:

@@ -6,29 +6,39 @@ from headway.define._checks import (
     between,
     expr,
     freshness,
+    has_type,
     matches,
     not_null,
+    null_share,
     one_of,
     row_count,
     unique,
+    volume,
 )
+from headway.define._feature_set import FeatureSet, as_selections
 from headway.define._features import (
     Aggregate,
     Entity,
     Feature,
     FeatureView,
     ViewSelection,
-    as_selections,
+    approx_nunique,
     count,
     first,
+    lag,
     last,
+    last_n,
     max,
     mean,
+    median,
     min,
+    mode,
     nunique,
     quantile,
     std,
     sum,
+    time_since_last,
+    vector,
 )
 from headway.define._model import (
     GREATER_IS_BETTER,
@@ -43,7 +53,7 @@ from headway.define._model import (
 from headway.define._monitor import Monitor
 from headway.define._request import Calendar, Request, RequestFeatures, calendar, request_features
 from headway.define._schedule import Schedule, as_schedule
-from headway.define._source import Source
+from headway.define._source import FunctionSource, Source, source
 from headway.define._step import Pipeline, Step, pipeline, run, step, when
 
 __all__ = [
@@ -56,7 +66,9 @@ __all__ = [
     "Declaration",
     "Entity",
     "Feature",
+    "FeatureSet",
     "FeatureView",
+    "FunctionSource",
     "Gate",
     "Label",
     "Model",
@@ -71,6 +83,7 @@ __all__ = [
     "Step",
     "TimeSplit",
     "ViewSelection",
+    "approx_nunique",
     "as_schedule",
     "as_selections",
     "between",
@@ -79,12 +92,18 @@ __all__ = [
     "expr",
     "first",
     "freshness",
+    "has_type",
+    "lag",
     "last",
+    "last_n",
     "matches",
     "max",
     "mean",
+    "median",
     "min",
+    "mode",
     "not_null",
+    "null_share",
     "nunique",
     "one_of",
     "pipeline",
@@ -92,9 +111,13 @@ __all__ = [
     "request_features",
     "row_count",
     "run",
+    "source",
     "std",
     "step",
     "sum",
+    "time_since_last",
     "unique",
+    "vector",
+    "volume",
     "when",
 ]

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from headway.define._base import Declaration
+from headway.define._feature_set import FeatureSet
 from headway.define._features import Entity, FeatureView, ViewSelection
 from headway.define._model import BatchPrediction, Label, Model
 from headway.define._monitor import Monitor
@@ -38,6 +39,7 @@ class Declarations:
     monitors: Mapping[str, Monitor] = field(default_factory=dict)  # one for every model, declared or not
     steps: Mapping[str, Step] = field(default_factory=dict)
     pipelines: Mapping[str, Pipeline] = field(default_factory=dict)
+    sets: Mapping[str, FeatureSet] = field(default_factory=dict)
 
 
 def collect(package_name: str, root: Path) -> Declarations:
@@ -69,6 +71,7 @@ def collect(package_name: str, root: Path) -> Declarations:
         _monitors(found),
         _by_name(found, Step),
         _by_name(found, Pipeline),
+        _by_name(found, FeatureSet),
     )
     check(declarations)
     return declarations
@@ -80,6 +83,11 @@ def check(declarations: Declarations) -> None:
     for source in sources.values():
         lineage(source, sources)
         check_row_local(source, sources)
+    for feature_set in declarations.sets.values():
+        if (view := declarations.views.get(feature_set.name)) is not None:
+            raise feature_set.refuse(
+                f"the feature view at {view.place} has the same name, and both are read by it; rename one of them"
+            )
     for model in declarations.models.values():
         check_effective(model, sources)
     targets = (sources, declarations.views, declarations.models, declarations.batches)
@@ -220,6 +228,8 @@ def _parts(declared: Declaration) -> Iterator[Declaration]:
     if isinstance(declared, FeatureView):
         yield declared.source
         yield declared.entity
+    elif isinstance(declared, FeatureSet):
+        yield from (s.view for s in declared.selections)
     elif isinstance(declared, RequestFeatures):
         yield from (i.view for i in declared.inputs if isinstance(i, ViewSelection))
     elif isinstance(declared, Model):

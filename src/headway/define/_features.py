@@ -7,11 +7,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from headway.define._base import Declaration, strings
+from headway.define._checks import Check
 from headway.define._duration import microseconds
 from headway.define._source import Source
 from headway.errors import DefinitionError, NotFoundError, UsageError
 
-AggregateKind = Literal["count", "sum", "mean", "min", "max", "std", "quantile", "nunique", "first", "last"]
+AggregateKind = Literal[
+    "count", "sum", "mean", "min", "max", "std", "quantile", "nunique", "first", "last",
+    "mode", "time_since_last", "lag", "last_n", "vector",
+]  # fmt: skip
+
+_MOST_VALUES = 1_000  # of a last_n
+_MOST_DIMENSIONS = 65_536
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -53,72 +60,206 @@ class Aggregate:
     windows: tuple[str, ...] | None  # None: all of the past
     suffixed: bool = False  # windows were given as a list: names carry them
     q: float | None = None
+    where: str | None = None
+    offset: str | None = None
+    n: int | None = None  # how many values, or dimensions
 
 
 def _aggregate(
-    kind: AggregateKind, column: str | None, window: str | Sequence[str] | None, q: float | None = None
+    kind: AggregateKind,
+    column: str | None,
+    window: str | Sequence[str] | None = None,
+    where: str | None = None,
+    offset: str | None = None,
+    *,
+    q: float | None = None,
+    n: int | None = None,
 ) -> Aggregate:
-    if column is not None and (not isinstance(column, str) or not column.strip()):
-        raise DefinitionError(f"{kind}: give a column or an SQL expression, got {column!r}")
+    for what, text in (("a column or an SQL expression", column), ("an SQL condition as where", where)):
+        if text is not None and (not isinstance(text, str) or not text.strip()):
+            raise DefinitionError(f"{kind}: give {what}, got {text!r}")
     windows = None if window is None else ((window,) if isinstance(window, str) else tuple(window))
     for each in windows or ():
         if microseconds(each, f"{kind}: its window") == 0:
             raise DefinitionError(f"{kind}: a window is longer than nothing, got {each!r}")
     if windows == () or len(set(windows or ())) != len(windows or ()):
         raise DefinitionError(f"{kind}: window takes one length or a list of different ones, got {window!r}")
-    return Aggregate(kind, column, windows, window is not None and not isinstance(window, str), q)
+    if offset is not None and microseconds(offset, f"{kind}: its offset") == 0:
+        raise DefinitionError(f"{kind}: an offset is longer than nothing, got {offset!r}; leave it out for none")
+    suffixed = window is not None and not isinstance(window, str)
+    return Aggregate(kind, column, windows, suffixed, q, where, offset, n)
 
 
-def count(*, window: str | Sequence[str] | None = None) -> Aggregate:
-    """Number of rows; 0 over none. Without ``window`` over all of the past, as everywhere here."""
-    return _aggregate("count", None, window)
+def _number(kind: str, what: str, value: object, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise DefinitionError(f"{kind}: {what} is a whole number from 1 to {most}, got {value!r}")
+    return value
 
 
-def sum(column: str, *, window: str | Sequence[str] | None = None) -> Aggregate:
+def count(
+    *, window: str | Sequence[str] | None = None, where: str | None = None, offset: str | None = None
+) -> Aggregate:
+    """Number of rows; 0 over none.
+
+    What holds for every aggregate here: without ``window`` it is over all of the past; several windows make a feature
+    of each. ``where`` is an SQL condition over one row: rows for which it is not true do not count. ``offset`` moves
+    the window back in event time: it ends that long before the moment asked for, while corrections known by that
+    moment still count.
+
+    >>> count(window="7d", where="fare > 0", offset="7d").offset
+    '7d'
+    """
+    return _aggregate("count", None, window, where, offset)
+
+
+def sum(
+    column: str, *, window: str | Sequence[str] | None = None, where: str | None = None, offset: str | None = None
+) -> Aggregate:
     """Sum of the non-null values; null over none. Integers stay exact."""
-    return _aggregate("sum", column, window)
+    return _aggregate("sum", column, window, where, offset)
 
 
-def mean(column: str, *, window: str | Sequence[str] | None = None) -> Aggregate:
+def mean(
+    column: str, *, window: str | Sequence[str] | None = None, where: str | None = None, offset: str | None = None
+) -> Aggregate:
     """Arithmetic mean of the non-null values; null over none."""
-    return _aggregate("mean", column, window)
+    return _aggregate("mean", column, window, where, offset)
 
 
-def min(column: str, *, window: str | Sequence[str] | None = None) -> Aggregate:
+def min(
+    column: str, *, window: str | Sequence[str] | None = None, where: str | None = None, offset: str | None = None
+) -> Aggregate:
     """Least non-null value; null over none."""
-    return _aggregate("min", column, window)
+    return _aggregate("min", column, window, where, offset)
 
 
-def max(column: str, *, window: str | Sequence[str] | None = None) -> Aggregate:
+def max(
+    column: str, *, window: str | Sequence[str] | None = None, where: str | None = None, offset: str | None = None
+) -> Aggregate:
     """Greatest non-null value; null over none."""
-    return _aggregate("max", column, window)
+    return _aggregate("max", column, window, where, offset)
 
 
-def std(column: str, *, window: str | Sequence[str] | None = None) -> Aggregate:
+def std(
+    column: str, *, window: str | Sequence[str] | None = None, where: str | None = None, offset: str | None = None
+) -> Aggregate:
     """Sample standard deviation (n - 1) of the non-null values; null under two."""
-    return _aggregate("std", column, window)
+    return _aggregate("std", column, window, where, offset)
 
 
-def quantile(column: str, q: float, *, window: str | Sequence[str] | None = None) -> Aggregate:
+def quantile(
+    column: str,
+    q: float,
+    *,
+    window: str | Sequence[str] | None = None,
+    where: str | None = None,
+    offset: str | None = None,
+) -> Aggregate:
     """The ``q`` quantile (0 to 1) of the non-null values, linearly interpolated; null over none."""
     if isinstance(q, bool) or not isinstance(q, int | float) or not 0 <= q <= 1:
         raise DefinitionError(f"quantile: q lies between 0 and 1, got {q!r}")
-    return _aggregate("quantile", column, window, float(q))
+    return _aggregate("quantile", column, window, where, offset, q=float(q))
 
 
-def nunique(column: str, *, window: str | Sequence[str] | None = None) -> Aggregate:
+def median(
+    column: str, *, window: str | Sequence[str] | None = None, where: str | None = None, offset: str | None = None
+) -> Aggregate:
+    """The middle value, or the mean of the middle two: the 0.5 quantile."""
+    return _aggregate("quantile", column, window, where, offset, q=0.5)
+
+
+def mode(
+    column: str, *, window: str | Sequence[str] | None = None, where: str | None = None, offset: str | None = None
+) -> Aggregate:
+    """The most frequent non-null value; of several the one that was seen last. Null over none."""
+    return _aggregate("mode", column, window, where, offset)
+
+
+def nunique(
+    column: str, *, window: str | Sequence[str] | None = None, where: str | None = None, offset: str | None = None
+) -> Aggregate:
     """Number of different non-null values; 0 over none."""
-    return _aggregate("nunique", column, window)
+    return _aggregate("nunique", column, window, where, offset)
 
 
-def first(column: str, *, window: str | Sequence[str] | None = None) -> Aggregate:
+def approx_nunique(
+    column: str, *, window: str | Sequence[str] | None = None, where: str | None = None, offset: str | None = None
+) -> Aggregate:
+    """Number of different non-null values, where an error of up to 2 % would do; 0 over none.
+
+    The error is none at all today: counting exactly costs no more here than a sketch would, so this is ``nunique``,
+    with which it also shares its fingerprint.
+    """
+    return _aggregate("nunique", column, window, where, offset)
+
+
+def first(
+    column: str, *, window: str | Sequence[str] | None = None, where: str | None = None, offset: str | None = None
+) -> Aggregate:
     """Earliest known value that is not null."""
-    return _aggregate("first", column, window)
+    return _aggregate("first", column, window, where, offset)
 
 
-def last(column: str, *, window: str | Sequence[str] | None = None) -> Aggregate:
+def last(
+    column: str, *, window: str | Sequence[str] | None = None, where: str | None = None, offset: str | None = None
+) -> Aggregate:
     """Latest known value that is not null."""
-    return _aggregate("last", column, window)
+    return _aggregate("last", column, window, where, offset)
+
+
+def last_n(
+    column: str,
+    n: int,
+    *,
+    window: str | Sequence[str] | None = None,
+    where: str | None = None,
+    offset: str | None = None,
+) -> Aggregate:
+    """The ``n`` latest non-null values, newest first, as a list with nulls where there are fewer; null over none.
+
+    ``ttl`` does not apply to it, as the values are of several ages; give it a ``window``.
+
+    >>> last_n("amount", 3, window="30d").n
+    3
+    """
+    return _aggregate("last_n", column, window, where, offset, n=_number("last_n", "n", n, _MOST_VALUES))
+
+
+def time_since_last(
+    *, where: str | None = None, window: str | Sequence[str] | None = None, offset: str | None = None
+) -> Aggregate:
+    """Seconds from the event time of the latest row to the moment asked for; null over none.
+
+    It changes at every refresh for every entity that has a row, so that all of them are rewritten; with a ``window``
+    only those with a row in it.
+    """
+    return _aggregate("time_since_last", None, window, where, offset)
+
+
+def lag(column: str, offset: str, *, within: str | None = None, where: str | None = None) -> Aggregate:
+    """The value at a past moment: the latest non-null one whose event time lies ``offset`` or more back.
+
+    A row at that very moment counts. With ``within``, the value is null if it was older than that even then.
+
+    >>> lag("cnt", "168h", within="2h").windows
+    ('2h',)
+    """
+    if within is not None and not isinstance(within, str):
+        raise DefinitionError(f"lag: within is a length of time such as '2h', got {within!r}")
+    if offset is None:
+        raise DefinitionError("lag: say how far back, such as hw.lag('cnt', '168h')")
+    return _aggregate("lag", column, within, where, offset)
+
+
+def vector(column: str, dim: int) -> Aggregate:
+    """A list of ``dim`` numbers, such as an embedding: its value in the latest known row.
+
+    Lists of another length, or with a null in them, are refused when they are read.
+
+    >>> vector("embedding", dim=128).n
+    128
+    """
+    return _aggregate("vector", column, n=_number("vector", "dim", dim, _MOST_DIMENSIONS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,22 +271,37 @@ class Feature:
     column: str | None
     window: str | None = None
     q: float | None = None
+    where: str | None = None
+    offset: str | None = None
+    n: int | None = None
+    expression: str | None = None  # of an expr: SQL over other features of the view
 
 
 def _spell_out(view: FeatureView, name: str, what: object) -> list[Feature]:
     view._check_name(name)
     if isinstance(what, str) and what.strip():
         return [Feature(name, "row", what)]
+    if isinstance(what, Check) and what.kind == "expr":
+        if what.on_fail != "error":
+            raise view.refuse(f"feature {name!r} is no check, so on_fail={what.on_fail!r} has no meaning")
+        return [Feature(name, "expr", None, expression=what.args[0])]
     if not isinstance(what, Aggregate):
         raise view.refuse(
-            f"feature {name!r} is a column or SQL expression as text, or an aggregate such as hw.count(window='1h');"
-            f" got {what!r}"
+            f"feature {name!r} is a column or SQL expression as text, an aggregate such as hw.count(window='1h'), or"
+            f" hw.expr(…) over other features; got {what!r}"
         )
-    if what.windows is None:
-        return [Feature(name, what.kind, what.column, None, what.q)]
     return [
-        Feature(f"{name}_{window}" if what.suffixed else name, what.kind, what.column, window, what.q)
-        for window in what.windows
+        Feature(
+            f"{name}_{window}" if what.suffixed else name,
+            what.kind,
+            what.column,
+            window,
+            what.q,
+            what.where,
+            what.offset,
+            what.n,
+        )
+        for window in what.windows or (None,)
     ]
 
 
@@ -158,7 +314,7 @@ class FeatureView(Declaration):
     source, entity
         The rows, and whom they describe.
     features
-        Name → column or SQL expression of the latest known row, or an aggregate.
+        Name → column or SQL expression of the latest known row, an aggregate, or ``hw.expr`` over other features.
     keys
         Entity key → column or expression of the source, where the names differ.
     refresh
@@ -186,7 +342,7 @@ class FeatureView(Declaration):
         *,
         source: Source,
         entity: Entity,
-        features: Mapping[str, str | Aggregate],
+        features: Mapping[str, str | Aggregate | Check],
         keys: Mapping[str, str] | None = None,
         refresh: str | None = None,
         lag: str | None = None,
@@ -220,8 +376,12 @@ class FeatureView(Declaration):
             length = None if text is None else microseconds(text, f"{self.kind} {self.name!r} ({self.place}): {what}")
             if length == 0 and what != "lag":
                 raise self.refuse(f"{what} is longer than nothing, got {text!r}")
-        if self.source.timeless and any(f.window for f in self.features):
+        if not self.source.timeless:
+            return
+        if any(f.window for f in self.features):
             raise self.refuse(f"source {self.source.name!r} has no timestamp, so its features cannot have a window")
+        if any(f.offset or f.kind == "time_since_last" for f in self.features):
+            raise self.refuse(f"source {self.source.name!r} has no timestamp, so its features cannot look back in time")
 
     def alias(self, name: str, keys: Mapping[str, str] | None = None) -> ViewSelection:
         """The same view under another name, keyed by other columns: ``zone_traffic.alias("pickup", keys={...})``."""

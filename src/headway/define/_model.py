@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from headway.define._base import Declaration, Place, caller_place, strings
 from headway.define._duration import microseconds
+from headway.define._feature_set import FeatureSet
 from headway.define._features import FeatureView, ViewSelection
 from headway.define._request import Calendar, Request, RequestFeatures
 from headway.define._schedule import Schedule, as_schedule
@@ -21,7 +22,7 @@ ClassificationMetric = Literal["log_loss", "auc", "accuracy", "f1", "precision",
 METRICS: tuple[str, ...] = (*get_args(RegressionMetric), *get_args(ClassificationMetric))
 GREATER_IS_BETTER = frozenset({"r2", "auc", "accuracy", "f1", "precision", "recall", "average_precision"})
 Baseline = Literal["median", "mean", "majority", "prior"]
-ModelFeature = FeatureView | ViewSelection | RequestFeatures | Request | Calendar
+ModelFeature = FeatureView | ViewSelection | FeatureSet | RequestFeatures | Request | Calendar
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,8 @@ class Model(Declaration):
     Parameters
     ----------
     features
-        Views (or aliases, or selections of features), request functions, ``hw.Request`` inputs, ``hw.calendar``.
+        Views (or aliases, selections of features, feature sets), request functions, ``hw.Request`` inputs,
+        ``hw.calendar``.
     estimator
         ``"module:Class"``, an estimator or pipeline object, or a function of the parameters that returns one.
     params
@@ -221,12 +223,14 @@ class Model(Declaration):
         for item in given if isinstance(given, list | tuple) else [given]:
             if isinstance(item, FeatureView):
                 found.append(item.selection)
+            elif isinstance(item, FeatureSet):
+                found.extend(item.selections)
             elif isinstance(item, ViewSelection | RequestFeatures | Request | Calendar):
                 found.append(item)
             else:
                 raise self.refuse(
-                    "features are views, view.alias(...), request functions, hw.Request(...) or hw.calendar(...);"
-                    f" got {item!r}"
+                    "features are views, view.alias(...), feature sets, request functions, hw.Request(...) or"
+                    f" hw.calendar(...); got {item!r}"
                 )
         if not found:
             raise self.refuse("it has no features")

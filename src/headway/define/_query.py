@@ -527,3 +527,31 @@ def _sources_of(select: exp.Expr, column: str) -> Iterator[tuple[str, str]]:
             yield "", column
         elif isinstance(projection, exp.Column) and isinstance(projection.this, exp.Star):
             yield projection.table.lower(), column
+
+
+def column_origins(
+    source: Source, column: str, others: Mapping[str, Source], has: Callable[[Source, str], bool]
+) -> frozenset[tuple[str, str]]:
+    """The columns of sources without a query, as (source, column), that a column of ``source`` may be computed from.
+
+    ``has`` says whether a source has a column; it decides where the text does not say which input one comes from.
+    """
+    if source.query is None:
+        return frozenset({(source.name, column)})
+    found: set[tuple[str, str]] = set()
+    for candidates, name in _inner_columns(source.query, column):
+        for inner in candidates:
+            if inner in others and has(others[inner], name):
+                found |= column_origins(others[inner], name, others, has)
+    return frozenset(found)
+
+
+@lru_cache(maxsize=4096)
+def _inner_columns(text: str, column: str) -> tuple[tuple[tuple[str, ...], str], ...]:
+    """Of everything that an output column is computed from: the inputs that may have it, and its name there."""
+    select = _statement(text, DefinitionError)
+    aliases = {i.alias.lower(): i.source for i in _read(text, DefinitionError).inputs}
+    everything = tuple(dict.fromkeys(aliases.values()))
+    return tuple(
+        ((aliases[table],) if table in aliases else everything, name) for table, name in _sources_of(select, column)
+    )

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from headway.define._base import Declaration, caller_place
+from headway.define._feature_set import FeatureSet
 from headway.define._features import FeatureView, ViewSelection
 from headway.errors import DefinitionError
 
@@ -101,7 +102,7 @@ class RequestFeatures(Declaration):
 
 def request_features(
     *,
-    inputs: Sequence[Request | FeatureView | ViewSelection],
+    inputs: Sequence[Request | FeatureView | ViewSelection | FeatureSet],
     owner: str | None = None,
     description: str | None = None,
     tags: Sequence[str] = (),
@@ -125,6 +126,8 @@ def request_features(
         for item in inputs:
             if isinstance(item, FeatureView):
                 found.append(item.selection)
+            elif isinstance(item, FeatureSet):
+                found.extend(item.selections)
             elif isinstance(item, Request | ViewSelection):
                 found.append(item)
             else:

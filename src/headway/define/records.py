@@ -7,6 +7,7 @@ Times are integers, microseconds since 1970 in UTC; ``FOREVER`` stands for "no e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,8 +21,34 @@ if TYPE_CHECKING:
 FOREVER = 2**63 - 1
 BEGINNING = -(2**63)
 
-Kind = Literal["row", "last", "first", "count", "sum", "mean", "min", "max", "std", "quantile", "nunique"]
+Kind = Literal[
+    "row", "last", "first", "count", "sum", "mean", "min", "max", "std", "quantile", "nunique",
+    "mode", "time_since_last", "lag", "last_n", "expr",
+]  # fmt: skip
 State = Literal["ok", "late", "expired", "missing"]
+
+
+_LIST = re.compile(r"fixed_size_list<item: (.+)>\[(\d+)\]")
+
+
+def list_type(type: str) -> tuple[str, int] | None:
+    """The type of the items and their number, of a feature that is a list; None for any other type.
+
+    >>> list_type("fixed_size_list<item: float>[128]"), list_type("double")
+    (('float', 128), None)
+    """
+    match = _LIST.fullmatch(type)
+    return None if match is None else (match[1], int(match[2]))
+
+
+def item_names(name: str, type: str) -> tuple[str, ...]:
+    """The columns that a feature is to an estimator: one for each item of a list.
+
+    >>> item_names("user__latest", "fixed_size_list<item: double>[2]"), item_names("user__age", "int64")
+    (('user__latest__0', 'user__latest__1'), ('user__age',))
+    """
+    listed = list_type(type)
+    return (name,) if listed is None else tuple(f"{name}__{i}" for i in range(listed[1]))
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -36,25 +63,45 @@ class FeaturePlan(msgspec.Struct, frozen=True):
     """One feature of a bound view.
 
     ``row`` is the value in the latest visible row (null if it is null there); ``last`` and ``first`` are the latest
-    and earliest visible non-null value, of all time or of a window; the rest are aggregates over a window.
+    and earliest visible non-null value, of all time or of a window; ``lag`` is the latest one up to ``offset`` ago;
+    ``last_n`` are the ``n`` latest ones; ``expr`` is computed from other features; the rest are aggregates over a
+    window.
     """
 
     name: str
     kind: Kind
     type: str  # Arrow type of the result
-    column: str | None = None  # name in Events.values; None only for count
+    column: str | None = None  # name in Events.values; None: whole rows count, or it is an expr
     window: int | None = None  # microseconds; None: all of the past
     q: float | None = None
+    offset: int = 0  # microseconds before r at which the window ends
+    n: int | None = None  # length of a list: a last_n, or a vector (which is of kind row)
+    expression: str | None = None  # of an expr: SQL over ``inputs``
+    inputs: tuple[str, ...] = ()  # of an expr: the features it names
+    expires: bool = False  # of an expr: it is computed from a latest value, directly or not
+    nothing: str | int | float | bool | None = None  # of an expr: its value over no rows, times as Arrow keeps them
 
     @property
     def is_latest(self) -> bool:
-        """Whether the feature is the latest value, so that ``ttl`` applies to it. The first value only gets older."""
-        return self.kind in ("row", "last") and self.window is None
+        """Whether the feature is the latest value, so that ``ttl`` applies to it. The first value only gets older.
+
+        An expr of a latest value is one too: it has the age of the oldest, and is null once that is too old.
+        """
+        return self.expires or (self.kind in ("row", "last") and self.window is None and not self.offset)
 
     @property
-    def empty(self) -> int | None:
+    def empty(self) -> str | int | float | bool | None:
         """The value over no rows at all."""
+        if self.kind == "expr":
+            return float(self.nothing) if self.type == "double" and self.nothing is not None else self.nothing
         return 0 if self.kind in ("count", "nunique") else None
+
+    @property
+    def reach(self) -> int | None:
+        """How long before ``r`` (microseconds) an event still changes the value just by growing older; None: never."""
+        if self.kind == "time_since_last" and self.window is None:
+            return FOREVER
+        return None if self.window is None and not self.offset else (self.window or 0) + self.offset
 
 
 class ViewPlan(msgspec.Struct, frozen=True):
@@ -84,12 +131,14 @@ class ViewPlan(msgspec.Struct, frozen=True):
 
     @property
     def longest_window(self) -> int | None:
-        """The longest bounded window in microseconds; None if the view has none."""
-        return max((f.window for f in self.features if f.window is not None), default=None)
+        """How far back, in microseconds, events change values just by growing older (the longest window, offset
+        included); None if none do, FOREVER if all do."""
+        return max((reach for f in self.features if (reach := f.reach) is not None), default=None)
 
     @property
     def online(self) -> bool:
-        """Whether the view can be materialized: windows move, so a view with windows needs a ``refresh``."""
+        """Whether the view can be materialized: windows (and what looks back from now in other ways) move, so a view
+        with any needs a ``refresh``."""
         return self.refresh is not None or self.longest_window is None
 
 
@@ -292,18 +341,24 @@ class Deployment(msgspec.Struct, frozen=True):
 
 
 class IngestResult(msgspec.Struct, frozen=True):
-    """What copying a source into the lake did. ``ambiguous`` and ``nonexistent`` count local times at clock changes;
-    ``unplaced`` counts rows without an event time, which no feature will ever see."""
+    """What copying a source into the lake did. ``rows`` are those its table has now. Of the rows that were ``read``,
+    ``new`` were events or facts that were not there and ``versions`` followed another version; ``gone`` ids did not
+    come any more. ``ambiguous`` and ``nonexistent`` count local times at clock changes; ``unplaced`` counts rows
+    without an event time, which no feature will ever see."""
 
     source: str
     table: str
     version: int
-    digest: str  # of the files' content and of how they are read
+    digest: str  # of all that decides the rows
     rows: int
     changed: bool
     ambiguous: int = 0
     nonexistent: int = 0
     unplaced: int = 0
+    read: int = 0
+    new: int = 0
+    versions: int = 0
+    gone: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

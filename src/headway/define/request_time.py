@@ -334,3 +334,12 @@ def _place(function: Function, error: BaseException | None = None) -> str:
 
 def _frames(error: BaseException | None) -> Iterator[traceback.FrameSummary] | Sequence[traceback.FrameSummary]:
     return traceback.extract_tb(error.__traceback__) if error is not None else ()
+
+
+def items_of(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns that the items of a list are: those of a matrix (rows, items); none for anything else.
+
+    >>> {name: column.tolist() for name, column in items_of("v", np.array([[1.0, 2.0]])).items()}
+    {'v__0': [1.0], 'v__1': [2.0]}
+    """
+    return {} if values.ndim == 1 else {f"{name}__{i}": values[:, i] for i in range(values.shape[1])}

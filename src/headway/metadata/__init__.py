@@ -7,6 +7,7 @@ from headway.metadata._figures import Figures
 from headway.metadata._log import Answering, answering, held, is_automatic, live, live_version, previous, standing
 from headway.metadata._open import Metadata, open_metadata
 from headway.metadata._projections import ProjectedVersion, Projections
+from headway.metadata._published import Published, PublishedFeatures
 from headway.metadata._runs import Runs
 from headway.metadata._schedules import Schedules
 from headway.metadata._stages import StageResult, Stages
@@ -21,6 +22,8 @@ __all__ = [
     "Metadata",
     "ProjectedVersion",
     "Projections",
+    "Published",
+    "PublishedFeatures",
     "Runs",
     "Schedules",
     "StageResult",

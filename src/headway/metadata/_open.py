@@ -12,6 +12,7 @@ from headway.metadata._database import Database, connect
 from headway.metadata._deployments import Deployments
 from headway.metadata._figures import Figures
 from headway.metadata._projections import Projections
+from headway.metadata._published import Published
 from headway.metadata._runs import Runs
 from headway.metadata._schedules import Schedules
 from headway.metadata._schema import ensure_schema
@@ -35,6 +36,7 @@ class Metadata:
     figures: Figures
     alerts: Alerts
     audit: Audit
+    published: Published
     _database: Database
 
     def close(self) -> None:
@@ -85,5 +87,6 @@ def open_metadata(url: str, project: str, env: str) -> Metadata:
         figures=Figures(database),
         alerts=Alerts(database),
         audit=Audit(database),
+        published=Published(Stages(database)),
         _database=database,
     )

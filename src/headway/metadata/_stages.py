@@ -50,12 +50,20 @@ class Stages:
             rows = connection.execute(sa.select(stages).where(condition).order_by(stages.c.id))
             return [_result(row) for row in rows]
 
-    def latest(self) -> dict[tuple[str, str], StageResult]:
-        """The latest result of every (stage, target), in one query."""
+    def latest(self, *of: str) -> dict[tuple[str, str], StageResult]:
+        """The latest result of every (stage, target), in one query; ``of`` these stages, if some are named."""
         newest = sa.select(sa.func.max(stages.c.id)).where(self._database.here(stages))
+        if of:
+            newest = newest.where(stages.c.stage.in_(of))
         statement = sa.select(stages).where(stages.c.id.in_(newest.group_by(stages.c.stage, stages.c.target)))
         with self._database.read() as connection:
             return {(row.stage, row.target): _result(row) for row in connection.execute(statement)}
+
+    def last_id(self, *of: str) -> int:
+        """A number that grows with every result of these stages; 0 if there is none. Cheap enough to poll."""
+        statement = sa.select(sa.func.max(stages.c.id)).where(self._database.here(stages), stages.c.stage.in_(of))
+        with self._database.read() as connection:
+            return connection.execute(statement).scalar() or 0
 
     def _first(self, **values: str) -> StageResult | None:
         condition = self._database.here(stages, **values)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headway.clock import Clock, DataClock
-from headway.data.binding import Binder, load_events
-from headway.data.engine import Engine
+from headway.data.binding import Binder, EventParts, load_events
+from headway.data.compute import PartedView
+from headway.data.engine import Engine, Workspace, needed
 from headway.data.lake import Lake
 from headway.data.online import OnlineStore
 from headway.define._collect import Declarations
@@ -38,27 +39,47 @@ class Parts:
     metadata: Metadata
     registry: Registry
     open_online: Callable[[bool], OnlineStore]  # argument: read-only
+    workspace: Workspace
     progress: Progress = no_progress
-    _events: dict[tuple[str, int], Events] = field(default_factory=dict)
+    changes: int = 0  # how often rows were other ones
+    _views: dict[tuple[str, int], tuple[PartedView, int]] = field(default_factory=dict)  # with the room they take
 
     @property
     def root(self) -> Path:
         return self.settings.root
 
-    def events(self, plan: ViewPlan, version: int, tables: Mapping[str, int] | None = None) -> Events:
-        """The events of a view, kept for the life of this object: two aliases and a refresh read them once.
+    def view(self, plan: ViewPlan, version: int | None = None, tables: Mapping[str, int] | None = None) -> PartedView:
+        """A view's events, ready for questions; they are kept for the next one as long as there is room.
 
-        ``tables`` pins lake tables to versions; ``version`` is theirs.
+        ``tables`` pins lake tables to versions, which are the newest by default; ``version`` is theirs.
         """
-        at = (plan.fingerprint, version)
-        if at not in self._events:
-            for stale in [k for k in self._events if k[0] == plan.fingerprint]:
-                del self._events[stale]
-            self._events[at] = load_events(plan, self.lake, self.engine, tables)
-        return self._events[at]
+        at = (plan.fingerprint, self.source_version(plan) if version is None else version)
+        if at in self._views:
+            self._views[at] = self._views.pop(at)  # the last used comes last
+            return self._views[at][0]
+        for stale in [key for key in self._views if key[0] == plan.fingerprint]:
+            self._forget(stale)
+        found = PartedView(plan, EventParts.open(plan, self.lake, self.engine, self.workspace, tables))
+        whole = found.events.whole
+        size = 0 if whole is None else needed(len(whole), len(whole.values))
+        taken = self.workspace.room.take(size)
+        while not taken and self._views:
+            self._forget(next(iter(self._views)))
+            taken = self.workspace.room.take(size)
+        self._views[at] = (found, size if taken else 0)
+        return found
+
+    def _forget(self, at: tuple[str, int]) -> None:
+        self.workspace.room.give_back(self._views.pop(at)[1])
+
+    def events(self, plan: ViewPlan, version: int, tables: Mapping[str, int] | None = None) -> Events:
+        """All events of a view at once, for one that is known to fit into memory; see ``view``."""
+        whole = self.view(plan, version, tables).events.whole
+        return load_events(plan, self.lake, self.engine, tables) if whole is None else whole
 
     def rows_changed(self) -> None:
         """Forget what was learned from the rows, because there are others now."""
+        self.changes += 1
         self.binder.forget()
         if isinstance(self.clock, DataClock):
             self.clock.reset()

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import msgspec
 
-from headway import plugins
+from headway.define import Source
 from headway.define._collect import Declarations, collect
 from headway.errors import HeadwayError, NotFoundError
+from headway.orchestrate._stores import online_backend, online_opener
+from headway.orchestrate.unchanged import file_place
 from headway.settings import Settings, load_settings
 
 LEAST_SPACE = 500 * 2**20
@@ -119,17 +121,22 @@ def _alive(pid: object) -> bool:
 
 
 def _online(settings: Settings) -> Iterator[Finding]:
+    from headway.data.online import Examined
+
     try:
-        scheme = plugins.scheme(settings.online_url)
-        backend = plugins.load("online_stores", scheme, least=settings.maturity)
-        store = backend.open(settings.online_url, readonly=True)
-        held = len(store.prefixes())
-        store.close()
+        backend, store = online_backend(settings), online_opener(settings)(True)
+        try:
+            held = len(store.prefixes())
+            concerns = store.concerns() if isinstance(store, Examined) else []
+        finally:
+            store.close()
     except HeadwayError as error:
         mend = "choose another backend under `online`" if isinstance(error, NotFoundError) else "see the sentence above"
-        yield Finding("online store", False, str(error), mend)
+        yield Finding("online store", False, settings.redact(str(error)), mend)
         return
     yield Finding("online store", True, f"{backend.scheme} ({backend.maturity}), {held} view definitions held")
+    for concern in concerns:
+        yield Finding("online store", False, concern.found, concern.mend)
 
 
 def _metadata(settings: Settings) -> Iterator[Finding]:
@@ -159,8 +166,9 @@ def _port(settings: Settings, port: int | None) -> Iterator[Finding]:
 
 def _files(settings: Settings, declarations: Declarations) -> Iterator[Finding]:
     for source in declarations.sources.values():
-        path = settings.sources.get(source.name, {}).get("path") or source.path
+        path = file_place(settings, source)
         if path is None:
+            yield from _table(settings, source)
             continue
         files = sorted(settings.root.glob(path)) if not Path(path).is_absolute() else _absolute(path)
         if not files:
@@ -174,6 +182,21 @@ def _files(settings: Settings, declarations: Declarations) -> Iterator[Finding]:
             yield Finding("source", False, f"{source.name}: {unreadable[0]} cannot be read", mend)
         else:
             yield Finding("source", True, f"{source.name}: {len(files)} file{'s' if len(files) > 1 else ''}")
+
+
+def _table(settings: Settings, source: Source) -> Iterator[Finding]:
+    """Can the database of a source be reached?"""
+    from headway.orchestrate.ingest import open_table, place_of
+
+    try:
+        place = place_of(settings, source)
+        if place.kind != "table":
+            return
+        open_table(settings, source, place).close()
+    except HeadwayError as error:
+        yield Finding("source", False, settings.redact(str(error)), f"see to the connection of {source.name}")
+        return
+    yield Finding("source", True, f"{source.name}: its database answers")
 
 
 def _absolute(pattern: str) -> list[Path]:

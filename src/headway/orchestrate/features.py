@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from headway.data.compute import at
+from headway.clock import from_iso
 from headway.data.materialize import MaterializeResult, materialize
 from headway.data.spine import as_table, column, instants, key_columns
-from headway.define import FeatureView, ViewSelection, as_selections
+from headway.define import FeatureSet, FeatureView, ViewSelection, as_selections
+from headway.define._duration import microseconds
 from headway.define.records import ViewPlan, ViewUse
 from headway.errors import DataError, NotFoundError
 from headway.monitor.verify import VerifyResult
 from headway.orchestrate import catalog
+from headway.orchestrate._collect import collect
 from headway.orchestrate._parts import Parts, source_version
+from headway.orchestrate._publish import publish
+from headway.orchestrate._user import user
+from headway.orchestrate.backfill import BackfillResult, backfill
+from headway.orchestrate.history_file import history_file
+from headway.orchestrate.retire import Retired, retire
+from headway.orchestrate.statistics import ViewStatistics, keep_statistics
 from headway.orchestrate.verification import verify_plans
 
-Views = FeatureView | ViewSelection | str | Sequence[FeatureView | ViewSelection | str]
+ViewLike = FeatureView | ViewSelection | FeatureSet | str
+Views = ViewLike | Sequence[ViewLike]
 
 
 class FeatureStage:
@@ -36,7 +46,7 @@ class FeatureStage:
         spine
             Keys and moments: any table that speaks Arrow. One row out for every row in, in the same order.
         views
-            Views, aliases or selections of features; names of the project's views will do.
+            Views, aliases, selections of features or feature sets; names of the project's views and sets will do.
         timestamp
             The spine's column with the moment each row's features are taken at.
         timezone
@@ -52,10 +62,28 @@ class FeatureStage:
         t, valid = instants(column(table, timestamp), timezone, f"column {timestamp!r} of the spine")
         return append_columns(table, history(self._parts, uses, table, t, valid))
 
+    def historical_file(
+        self, spine: str | Path, views: Views, output: str | Path, *, timestamp: str = "ts", timezone: str | None = None
+    ) -> int:
+        """``historical`` from a file to a file; returns how many rows it has.
+
+        Both are ``.parquet``, ``.csv``, ``.ndjson`` or ``.jsonl``, by their suffix. Neither has to fit into memory:
+        what exceeds ``memory_limit`` is kept on the disk while it is needed. The output appears whole or not at all.
+        """
+        uses = [self._parts.binder.use(s) for s in self.selections(views)]
+        return history_file(self._parts, uses, Path(spine), Path(output), timestamp=timestamp, timezone=timezone)
+
     def selections(self, views: Views) -> list[ViewSelection]:
-        """Views by name or by object, as selections."""
-        items = [views] if isinstance(views, str | FeatureView | ViewSelection) else list(views)
-        return as_selections([self.view(i) if isinstance(i, str) else i for i in items])
+        """Views and sets by name or by object, as selections."""
+        items = [views] if isinstance(views, str | FeatureView | ViewSelection | FeatureSet) else list(views)
+        return as_selections([self.named(i) if isinstance(i, str) else i for i in items])
+
+    def named(self, name: str) -> FeatureView | FeatureSet:
+        """A view or a set of the project by name."""
+        sets, known = self._parts.declarations.sets, self._parts.declarations.views
+        if name not in sets and name not in known:
+            raise NotFoundError.among("feature view or set", name, (*known, *sets))
+        return sets[name] if name in sets else known[name]
 
     def view(self, name: str) -> FeatureView:
         """A view of the project by name."""
@@ -67,6 +95,10 @@ class FeatureStage:
     def listing(self, names: Sequence[str] | None = None) -> list[catalog.ViewEntry]:
         """Catalog entries of some views, or of all."""
         return catalog.views(self._parts, [self.view(n).name for n in names or self._parts.declarations.views])
+
+    def set_listing(self) -> list[catalog.SetEntry]:
+        """Catalog entries of all feature sets."""
+        return catalog.set_entries(self._parts)
 
     def plans(self) -> dict[str, ViewPlan]:
         """Every view of the project, bound to its data."""
@@ -82,10 +114,18 @@ class FeatureStage:
         return found
 
     def materialize(
-        self, views: Views | None = None, *, until: int | None = None, full: bool = False
+        self,
+        views: Views | None = None,
+        *,
+        until: int | None = None,
+        full: bool = False,
+        since: int | None = None,
     ) -> list[MaterializeResult]:
         """Bring the online store up to the last refresh before ``until`` (the clock's now), for some views or all that
         are needed.
+
+        New data rewrites every entity, because rows may have changed anywhere. ``since`` says that rows known before
+        that moment are as they were: only entities with later ones are written, and those whose windows moved.
 
         Raises
         ------
@@ -96,10 +136,44 @@ class FeatureStage:
             plans = list(self.needed().values())
         else:
             plans = [self._parts.binder.use(s).plan for s in self.selections(views)]
-        return self.materialize_plans(plans, until=until, full=full)
+        done = self.materialize_plans(plans, until=until, full=full, since=since)
+        publish(self._parts)
+        return done
+
+    def backfill(
+        self, views: Views, start: int | str, end: int | str | None = None, *, every: str | None = None
+    ) -> list[BackfillResult]:
+        """Keep the values of views, at their refreshes from ``start`` to ``end``, as tables ``features/…`` of the lake.
+
+        A table has the entity's keys, ``_as_of``, the features and ``_every``: the values that ``historical`` gives at
+        that moment. The first moment of a table, and every 1024th after it, has a row for each entity seen by then;
+        the others have those whose values may have changed since the moment before.
+
+        Parameters
+        ----------
+        start, end
+            Instants, both included: ISO text with an offset, or microseconds since 1970 in UTC. By default up to the
+            clock's now.
+        every
+            A multiple of the refresh, for fewer rows; needed for a view without one.
+
+        Raises
+        ------
+        UsageError
+            A view has no history, or no refresh in that time.
+        """
+        plans = [self._parts.binder.use(s).plan for s in self.selections(views)]
+        step = None if every is None else microseconds(every, "every=")
+        last = self._parts.clock.now() if end is None else _instant(end)
+        return backfill(self._parts, plans, _instant(start), last, step)
 
     def materialize_plans(
-        self, plans: Sequence[ViewPlan], *, until: int | None = None, full: bool = False
+        self,
+        plans: Sequence[ViewPlan],
+        *,
+        until: int | None = None,
+        full: bool = False,
+        since: int | None = None,
     ) -> list[MaterializeResult]:
         """``materialize`` for bound views; those of an old version need no declaration any more."""
         parts = self._parts
@@ -113,11 +187,13 @@ class FeatureStage:
                 version = source_version(tables)
                 result = materialize(
                     plan,
-                    lambda plan=plan, version=version, tables=tables: parts.events(plan, version, tables),  # type: ignore[misc]
+                    lambda plan=plan, version=version, tables=tables: parts.view(plan, version, tables),  # type: ignore[misc]
                     store,
                     version=version,
                     until=moment,
                     full=full,
+                    since=since,
+                    progress=lambda done, total, name=plan.name: parts.progress(f"write {name}", done, total),  # type: ignore[misc]
                 )
                 self._remember(plan, result, tables, parts.clock.now())
                 done.append(result)
@@ -131,35 +207,62 @@ class FeatureStage:
         digest, stages = f"{result.as_of}:{result.version}", self._parts.metadata.stages
         if not stages.find("materialize", plan.fingerprint, digest):
             stages.put("materialize", plan.fingerprint, digest, output, at)
-        current, declared = stages.get("view", plan.name), self._parts.declarations.views.get(plan.name)
+        declared = self._parts.declarations.views.get(plan.name)
         # What the feature server reads: the project's own definition, not that of an old version kept beside it.
-        own = declared is None or self._parts.binder.view(declared).fingerprint == plan.fingerprint
-        if own and (current is None or current.digest != plan.fingerprint):
-            stages.put("view", plan.name, plan.fingerprint, plan, at)
+        if declared is None or self._parts.binder.view(declared).fingerprint == plan.fingerprint:
+            self._parts.metadata.published.put_view(plan, at)
 
-    def verify(self, views: Views | None = None, *, late_limit: float = 0.01) -> list[VerifyResult]:
+    def verify(
+        self, views: Views | None = None, *, late_limit: float = 0.01, sample: int | None = None
+    ) -> list[VerifyResult]:
         """Compute again what the online store serves, at the as-of it serves and from the data it was made of.
 
-        The promise is zero differences. The result also says how much of the time since the first refresh the store
-        was later than training assumes, against ``late_limit`` (a share).
+        The promise is zero differences, nobody lost, and nobody stored who should not be. The result also says how much
+        of the time since the first refresh the store was later than training assumes, against ``late_limit`` (a share).
+        ``sample``: how many entities' values are compared; by default a million, 0 for all there are.
         """
         if views is None:
             plans = list(self.needed().values())
         else:
-            plans = [self._parts.binder.use(s).plan for s in self.selections(views)]
-        return verify_plans(self._parts, plans, late_limit=late_limit)
+            bound = [self._parts.binder.use(s).plan for s in self.selections(views)]
+            plans = list({plan.fingerprint: plan for plan in bound}.values())
+        return verify_plans(self._parts, plans, late_limit=late_limit, sample=sample)
 
-    def collect(self) -> list[str]:
-        """Drop from the online store what no view of the project and no live or previous version needs."""
-        store = self._parts.open_online(False)
+    def retire(self, view: str, *, why: str, by: str | None = None) -> Retired:
+        """Take a view out of use: drop its rows from the online store and its name from what servers offer.
+
+        ``view`` is the name of a view that is not declared any more, or the beginning (8 digits or more) of the
+        fingerprint of one definition. The decision is kept in the audit log.
+
+        Raises
+        ------
+        RetireRefused
+            The view is still declared, or a live or previous version needs it; the message names who does.
+        """
+        return retire(self._parts, self.needed(), view, by=by or user(), why=why)
+
+    def statistics(self, view: str) -> ViewStatistics | None:
+        """Work out what the online values of a view look like, and keep it for the catalog; None if there are none."""
+        plan = self._parts.binder.view(self.view(view))
+        store = self._parts.open_online(True)
         try:
-            needed = {bytes.fromhex(fingerprint) for fingerprint in self.needed()}
-            gone = [prefix for prefix in store.prefixes() if prefix not in needed]
-            for prefix in gone:
-                store.drop(prefix)
-            return [prefix.hex() for prefix in gone]
+            return keep_statistics(self._parts, plan, store)
         finally:
             store.close()
+
+    def collect(self) -> list[str]:
+        """Drop from the online store what no view of the project, no name that servers know and no live or previous
+        version has needed for an hour; servers that run are never cut off. Returns fingerprints."""
+        return collect(self._parts, self._kept)
+
+    def _kept(self) -> set[str]:
+        """Fingerprints that somebody reads, or would after a rollback."""
+        return {*self.needed(), *(plan.fingerprint for plan in self._parts.metadata.published.features().plans)}
+
+
+def _instant(value: int | str) -> int:
+    """An instant in microseconds, from ISO text too."""
+    return from_iso(value) if isinstance(value, str) else value
 
 
 def history(
@@ -170,8 +273,7 @@ def history(
     for number, use in enumerate(uses):
         parts.progress(f"features {use.prefix}", number, len(uses))
         keys = key_columns(table, use.plan.keys, use.keys)
-        events = parts.events(use.plan, parts.source_version(use.plan))
-        columns = at(use.plan, events, keys, t, valid)
+        columns = parts.view(use.plan).at(keys, t, valid)
         for name in use.features:
             found[f"{use.prefix}__{name}"] = columns.column(name)
     parts.progress("features", len(uses), len(uses))

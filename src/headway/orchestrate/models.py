@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from headway.errors import NotFoundError
 from headway.locks import exclusive
 from headway.orchestrate import catalog
 from headway.orchestrate._parts import Parts
+from headway.orchestrate._user import user
 from headway.orchestrate.features import FeatureStage
 from headway.orchestrate.training import train_version
 from headway.registry import Comparison, project_to_mlflow, projection_due, tracking_key
@@ -137,11 +137,3 @@ class ModelStage:
             f"the features it was trained with ({', '.join(lacking)}) are not in the online store;"
             f" run `headway features materialize --version {record.model}@{record.version}` first"
         )
-
-
-def user() -> str:
-    """Who is at it, for the log."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

@@ -1,6 +1,6 @@
 """What would run, what is up to date, and why.
 
-The stages of a project in the order in which data travels: every source is copied (files) and checked, every model
+The stages of a project in the order in which data travels: every source is copied and checked, every model
 is trained and judged, every view is materialized. A stage's digest covers its inputs, code and settings; a stage whose
 digest was recorded as done is up to date.
 """
@@ -13,14 +13,19 @@ from typing import Literal
 import msgspec
 
 from headway.data.online import OnlineReader
+from headway.data.pushes import waiting
 from headway.data.sources import source_digest
 from headway.define import Model, Source
+from headway.define._checks import TIMED_KINDS
 from headway.define.records import ViewPlan
 from headway.errors import NotFoundError
 from headway.orchestrate._digest import digest
 from headway.orchestrate._parts import Parts
 from headway.orchestrate.features import FeatureStage
+from headway.orchestrate.ingest import arrival, is_copied, next_asking, place_of
 from headway.orchestrate.training import training_digest
+
+ASKED = "whether it has new rows is found out by asking it"
 
 Stage = Literal["ingest", "check", "train", "promote", "materialize", "predict"]
 
@@ -72,6 +77,21 @@ def resolve_sources(parts: Parts, names: Iterable[str]) -> list[str]:
     return in_order(parts, wanted or known)
 
 
+def to_ingest(parts: Parts, names: Iterable[str], *, full: bool = False) -> list[Source]:
+    """The sources with rows of their own among those that are named and all they read; or, of all, those that may have
+    changed."""
+    wanted = list(names)
+    found = [parts.declarations.sources[name] for name in resolve_sources(parts, wanted)]
+    copied = [source for source in found if is_copied(source)]
+    if wanted or full:
+        return copied
+    return [source for source in copied if place_of(parts.settings, source).kind == "files" or _due(parts, source)]
+
+
+def _due(parts: Parts, source: Source) -> bool:
+    return ingest_item(parts, source).stale
+
+
 def in_order(parts: Parts, names: Iterable[str]) -> list[str]:
     """Sources with all they read, the read ones first."""
     found: dict[str, None] = {}
@@ -93,11 +113,15 @@ def plan(parts: Parts, features: FeatureStage, names: Iterable[str] = ()) -> lis
     targets = resolve(parts, names)
     items: list[Item] = []
     changed: set[str] = set()
+    asked: set[str] = set()  # whether their rows changed is not known before
     for name in targets.sources:
         source = parts.declarations.sources[name]
-        if source.path is not None:
+        if is_copied(source):
             items.append(ingest_item(parts, source))
-        if any(i.stale and i.target in {name, *parts.binder.base_sources(source)} for i in items):
+            if items[-1].why == ASKED:
+                asked.add(name)
+        behind = {name, *parts.binder.base_sources(source)} - asked
+        if any(i.stale and i.target in behind for i in items):
             changed.add(name)
         if source.checks:
             items.append(check_item(parts, source, name in changed))
@@ -107,25 +131,41 @@ def plan(parts: Parts, features: FeatureStage, names: Iterable[str] = ()) -> lis
 
 
 def ingest_item(parts: Parts, source: Source) -> Item:
-    """Is the lake's copy of a file source the files as they are now?"""
+    """Is the lake's copy of a source what there is now? A database or function has to be asked."""
     table = f"source/{source.name}"
+    place = place_of(parts.settings, source)
+    if place.kind != "files":
+        return _other_item(parts, source, pushed=place.kind == "pushed")
     override = parts.settings.sources.get(source.name, {}).get("path")
     now = source_digest(source, parts.root, parts.settings.home / "digests.json", override)
     if parts.lake.version(table) is None:
         return Item("ingest", source.name, True, "not in the lake yet", now)
-    if parts.lake.note(table).get("digest") != now:
+    if parts.lake.note(table).get("read") != now:
         return Item("ingest", source.name, True, "its files, or the way they are read, changed", now)
     return Item("ingest", source.name, False, "its files are as they were", now)
 
 
+def _other_item(parts: Parts, source: Source, *, pushed: bool) -> Item:
+    if parts.lake.version(f"source/{source.name}") is None:
+        return Item("ingest", source.name, True, "not in the lake yet")
+    if pushed:
+        rows = waiting(parts.settings.home, source, parts.lake)
+        said = f"{rows:,} rows were pushed" if rows else "nothing was pushed since"
+        return Item("ingest", source.name, rows > 0, said)
+    due, now = next_asking(parts, source), arrival(parts)
+    if due is not None and now is not None and now < due:
+        return Item("ingest", source.name, False, f"it was asked less than {source.every} ago")
+    return Item("ingest", source.name, True, ASKED)
+
+
 def check_digest(parts: Parts, source: Source) -> str:
-    """What a source's checks depend on: the rows, the checks, and the time if freshness is one of them."""
-    fresh = any(c.kind == "freshness" for c in source.checks)
+    """What a source's checks depend on: the rows, the checks, and the time if one of them is about it."""
+    timed = any(c.kind in TIMED_KINDS for c in source.checks)
     return digest(
         {table: parts.lake.note(table).get("digest") for table in parts.binder.tables(source)},
         parts.binder.sql(source),
         [[str(c), c.on_fail] for c in source.checks],
-        parts.clock.now() if fresh else None,
+        parts.clock.now() if timed else None,
     )
 
 

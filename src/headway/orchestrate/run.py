@@ -9,16 +9,17 @@ from typing import Any, Literal
 import msgspec
 
 from headway.clock import stopwatch, to_iso
-from headway.data.ingest import ingest
 from headway.data.quality import raise_for, run_checks
 from headway.define import BatchPrediction, Model, Source
 from headway.define.records import CheckResult, GateResult, IngestResult, VersionRecord, ViewPlan
 from headway.define.run_records import StepRecord
-from headway.errors import Cancelled, GateRefused, HeadwayError
+from headway.errors import Cancelled, GateRefused, HeadwayError, StoreError
 from headway.locks import exclusive
 from headway.orchestrate import plan as planning
 from headway.orchestrate._parts import Parts
+from headway.orchestrate._publish import publish
 from headway.orchestrate.features import FeatureStage
+from headway.orchestrate.ingest import copy, is_copied
 from headway.orchestrate.models import ModelStage
 from headway.orchestrate.plan import Item, Stage
 from headway.orchestrate.predictions.batch import predict_batch
@@ -90,7 +91,10 @@ class Run:
             self._model(self.parts.declarations.models[name])
         for name in targets.views:
             self._view(name)
-        if not names and not self.stopped:
+        whole = not names and not self.stopped
+        if whole or targets.views:
+            self._publish(whole)
+        if whole:
             self._keep_others()
         for name in targets.batches:
             self._batch(self.parts.declarations.batches[name])
@@ -178,7 +182,7 @@ class Run:
         self.report(entry)
 
     def _source(self, source: Source) -> None:
-        if source.path is not None:
+        if is_copied(source):
             look = lambda: planning.ingest_item(self.parts, source)
             self._stage("ingest", source.name, look, lambda: _told(copy(self.parts, source)))
         if source.checks:
@@ -235,6 +239,12 @@ class Run:
         if result.outcome in ("full", "changed"):
             return f"{result.written} entities, as of {to_iso(result.as_of)}"
         return Item("materialize", plan.name, False, "its last refresh is there")
+
+    def _publish(self, whole: bool) -> None:
+        try:
+            publish(self.parts, whole=whole)
+        except StoreError as error:  # then every view failed, too, and whatever is served stays as it is
+            self.errors.append(error)
 
     def _keep_others(self) -> None:
         """Keep online what older versions need that answer now or would after a rollback; drop what nobody needs."""
@@ -330,7 +340,7 @@ def check(parts: Parts, names: Iterable[str]) -> list[CheckResult]:
     with exclusive(parts.settings.locks_dir / "run.lock", LOCK):
         for name in wanted:
             source = parts.declarations.sources[name]
-            if source.path is not None and planning.ingest_item(parts, source).stale:
+            if is_copied(source) and planning.ingest_item(parts, source).stale:
                 copy(parts, source)
             if source.checks:
                 parts.progress(f"check {name}", 0, 0)
@@ -351,26 +361,20 @@ def _checked(parts: Parts, source: Source) -> list[CheckResult]:
     return results
 
 
-def copy(parts: Parts, source: Source) -> IngestResult:
-    """Copy a file source into the lake."""
-    override = parts.settings.sources.get(source.name, {}).get("path")
-    cache = parts.settings.home / "digests.json"
-    found = ingest(source, parts.root, parts.lake, path_override=override, cache=cache)
-    parts.rows_changed()
-    return found
-
-
 def _told(result: IngestResult) -> str:
     extra = [
         f"{count} {what}"
         for count, what in (
+            (result.versions, "changed"),
+            (result.gone, "gone"),
             (result.ambiguous, "ambiguous local times"),
             (result.nonexistent, "skipped local times"),
             (result.unplaced, "rows without an event time"),
         )
         if count
     ]
-    return f"{result.rows} rows" + (f" ({', '.join(extra)})" if extra else "")
+    new = f", {result.new} new" if result.new != result.rows else ""
+    return f"{result.rows} rows{new}" + (f" ({', '.join(extra)})" if extra else "")
 
 
 def checks_in_words(results: Iterable[CheckResult]) -> str:

@@ -6,14 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import msgspec
-
-from headway import plugins
 from headway.clock import open_clock, parse_clock
 from headway.data.online import OnlineReader
-from headway.define.records import ViewPlan
 from headway.metadata import Metadata, open_metadata
+from headway.orchestrate._stores import online_opener
 from headway.orchestrate.predictions.compactor import Compactor
+from headway.orchestrate.pushes import PublishedSources, Pushes
 from headway.registry import Registry
 from headway.serve import RegistryCatalogue, Service, serve
 from headway.serve.log import PredictionLog
@@ -28,20 +26,18 @@ def serve_project(settings: Settings, newest: int | None, *, host: str | None = 
     clock = open_clock(settings.clock, lambda: newest)
     metadata = open_metadata(settings.metadata_url, settings.project, settings.env)
     registry = Registry(metadata, settings.artifacts_dir, clock.now)
-    url = settings.online_url
-    backend = plugins.load("online_stores", plugins.scheme(url), least=settings.maturity)
-    store = backend.open(url, readonly=True)
+    store = online_opener(settings)(True)
     try:
         serve(
             RegistryCatalogue(registry),
             OnlineReader(store),
             clock.now,
-            views=known_views(metadata),
             host=host or settings.serve.host,
             port=settings.serve.port if port is None else port,
             allowed_hosts=hosts(settings),
             allow_pickle=settings.allow_pickle,
             log=prediction_log(settings),
+            sink=_sink(settings, metadata, clock.now),
         )
     finally:
         store.close()
@@ -53,21 +49,25 @@ def open_service(settings: Settings, now: Callable[[], int]) -> Iterator[Service
     """The prediction service of an environment, not started yet, for a server that has more than predictions. What it
     reads from is closed with the block."""
     metadata = open_metadata(settings.metadata_url, settings.project, settings.env)
-    url = settings.online_url
-    store = plugins.load("online_stores", plugins.scheme(url), least=settings.maturity).open(url, readonly=True)
+    store = online_opener(settings)(True)
     try:
         yield Service(
             RegistryCatalogue(Registry(metadata, settings.artifacts_dir, now)),
             OnlineReader(store),
             now,
-            views=known_views(metadata),
             allowed_hosts=hosts(settings),
             allow_pickle=settings.allow_pickle,
             log=prediction_log(settings),
+            sink=_sink(settings, metadata, now),
         )
     finally:
         store.close()
         metadata.close()
+
+
+def _sink(settings: Settings, metadata: Metadata, now: Callable[[], int]) -> Pushes:
+    """Takes rows for the sources that were declared with a schema only at the last run."""
+    return Pushes(settings.home, PublishedSources(metadata), now)
 
 
 def prediction_log(settings: Settings) -> PredictionLog | None:
@@ -81,12 +81,6 @@ def prediction_log(settings: Settings) -> PredictionLog | None:
 def hosts(settings: Settings) -> list[str]:
     """The names that may stand in a Host header besides those of the loopback."""
     return [name.strip() for name in settings.serve.hosts.split(",") if name.strip()]
-
-
-def known_views(metadata: Metadata) -> list[ViewPlan]:
-    """The newest plan of every view that was ever materialized."""
-    latest = metadata.stages.latest()
-    return [msgspec.convert(r.output, ViewPlan) for (stage, _), r in latest.items() if stage == "view"]
 
 
 def needs_newest(settings: Settings) -> bool:

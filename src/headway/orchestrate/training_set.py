@@ -23,8 +23,10 @@ from headway.define.records import (
     ServingPlan,
     TrainingSet,
     ViewUse,
+    item_names,
+    list_type,
 )
-from headway.define.request_time import calendar_columns, run_function
+from headway.define.request_time import calendar_columns, items_of, run_function
 from headway.errors import BindingError, DataError, suggest
 from headway.orchestrate._digest import digest, table_digest
 from headway.orchestrate._parts import Parts
@@ -92,6 +94,7 @@ def _wanted(model: Model) -> dict[str, str]:
 def skeleton(parts: Parts, model: Model) -> ServingPlan:
     """The serving plan of a model before anything is fitted: views, inputs and functions; no columns yet."""
     uses = _merged([parts.binder.use(s) for s in model.selections])
+    _refuse_lists(model, uses)
     functions = tuple(
         RequestFunctionUse(
             name=f.name,
@@ -115,6 +118,19 @@ def skeleton(parts: Parts, model: Model) -> ServingPlan:
         segment=model.segment,
         package=parts.settings.definitions,
     )
+
+
+def _refuse_lists(model: Model, uses: Sequence[ViewUse]) -> None:
+    """Lists of numbers are columns of an estimator; other lists are none."""
+    for use in uses:
+        for feature in use.plan.features:
+            listed = list_type(feature.type)
+            if feature.name in use.features and listed and not listed[0].startswith(("int", "uint", "float", "double")):
+                raise BindingError(
+                    f"model {model.name!r} ({model.place}): feature {feature.name!r} of view {use.plan.name!r} is a"
+                    f" list of {listed[0]}, which no estimator takes; select other features of the view,"
+                    f" {use.plan.name}[[…]], or have hw.expr take a value out of it"
+                )
 
 
 def _merged(uses: Sequence[ViewUse]) -> list[ViewUse]:
@@ -157,9 +173,10 @@ def offered(
     valid: np.ndarray,
 ) -> tuple[dict[str, np.ndarray], ServingPlan]:
     """``model_columns`` for any table that has the plan's keys and request inputs."""
-    found: dict[str, np.ndarray] = {
-        name: as_numpy(values) for name, values in history(parts, plan.views, table, moment, valid).items()
-    }
+    found: dict[str, np.ndarray] = {}
+    for name, values in history(parts, plan.views, table, moment, valid).items():
+        found[name] = as_numpy(values)
+        found.update(items_of(name, found[name]))
     for request in plan.requests:
         found[request.name] = request_column(table, request)
     for use in plan.calendars:
@@ -198,8 +215,14 @@ def request_column(table: pa.Table, request: RequestInput) -> np.ndarray:
 
 
 def as_numpy(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Numbers and booleans as float64 with NaN for null, timestamps as datetime64[us], all else as objects."""
+    """Numbers and booleans as float64 with NaN for null, timestamps as datetime64[us], lists of numbers as float64
+    (rows, items), all else as objects."""
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    if pa.types.is_fixed_size_list(array.type) and pa.types.is_primitive(array.type.value_type):
+        items = array.type.list_size
+        inner = array.values.slice(array.offset * items, len(array) * items)
+        matrix = as_numpy(inner).reshape(len(array), items)
+        return np.where(np.asarray(array.is_valid())[:, None], matrix, np.nan)
     if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
         return np.asarray(array.cast(pa.timestamp("us")))
     if pa.types.is_boolean(array.type) or pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
@@ -253,6 +276,7 @@ def estimator_columns(model: Model, plan: ServingPlan) -> list[str]:
         else:
             found.extend(item.columns)
     types = {f"{u.prefix}__{f.name}": f.type for u in plan.views for f in u.plan.features}
+    found = [column for name in found for column in item_names(name, types.get(name, ""))]
     for name in found:
         if types.get(name, "").startswith(("timestamp", "date")):
             raise BindingError(

@@ -13,13 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headway.clock import WallClock, parse_clock
+from headway.data import pushes
 from headway.data.sources import content_digest
+from headway.define._checks import TIMED_KINDS
 from headway.settings import Settings
 
 if TYPE_CHECKING:
+    from headway.define import Source
     from headway.orchestrate._parts import Parts
 
 _OWN = Path(__file__).resolve().parents[1]
+
+
+def file_place(settings: Settings, source: Source) -> str | None:
+    """The path of the files of a source in an environment; None if its rows are somewhere else."""
+    other = settings.sources.get(source.name)
+    return source.path if other is None else other.get("path")
 
 
 class LastRun:
@@ -52,9 +61,7 @@ class LastRun:
     def remember(self, begun: str, parts: Parts) -> None:
         """Note that a run did all it was asked, unless code or files changed under it."""
         patterns = sorted(
-            path
-            for source in parts.declarations.sources.values()
-            if (path := parts.settings.sources.get(source.name, {}).get("path") or source.path)
+            path for source in parts.declarations.sources.values() if (path := file_place(parts.settings, source))
         )
         inputs = self._inputs(patterns)
         if begun != self._code():
@@ -80,13 +87,16 @@ class LastRun:
             (self._settings.metadata, home / "metadata.db"),
             (self._settings.online, home / "online"),
         )
-        return all(path.exists() for setting, path in own if setting is None)
+        # What a server holds has to be asked: it may have lost it.
+        elsewhere = self._settings.online is not None and not self._settings.online.startswith("lmdb:")
+        return not elsewhere and all(path.exists() for setting, path in own if setting is None)
 
     def _inputs(self, patterns: Iterable[str]) -> list[str]:
-        """A digest of the files of each pattern. Patterns are kept as declared: a project may be moved or copied."""
+        """A digest of the files of each pattern, and how much was pushed. Patterns are kept as declared: a project may
+        be moved or copied."""
         root, cache = self._settings.root, self._settings.home / "digests.json"
         found = [sorted(map(Path, glob.glob(str(root / p), recursive=True))) for p in patterns]  # noqa: PTH207
-        return [content_digest(files, cache) for files in found]
+        return [content_digest(files, cache) for files in found] + pushes.state(self._settings.home)
 
     def _code(self) -> str:
         """Project files by content; settings, the process environment's overrides, libraries and headway itself."""
@@ -113,15 +123,22 @@ def _installed(folder: Path) -> list[tuple[str, int]]:
 
 
 def _valid_until(parts: Parts) -> int | None:
-    """When time alone makes something stale: the next refresh on a wall clock, at once if a check asks for freshness;
-    never on a clock that stands still."""
+    """When time alone makes something stale: the next refresh on a wall clock, at once if a check is about time;
+    never on a clock that stands still. What is in no file has to be asked for: when it is due, or at once."""
+    from headway.orchestrate.ingest import next_asking
+
+    sources = parts.declarations.sources.values()
+    others = [s for s in sources if not (s.query or s.pushed) and file_place(parts.settings, s) is None]
+    if others and (parse_clock(parts.settings.clock) != "wall" or any(s.every is None for s in others)):
+        return 0
     if parse_clock(parts.settings.clock) != "wall":
         return None
     now = parts.clock.now()
-    if any(c.kind == "freshness" for s in parts.declarations.sources.values() for c in s.checks):
+    if any(c.kind in TIMED_KINDS for s in parts.declarations.sources.values() for c in s.checks):
         return now
     plans = [parts.binder.view(v) for v in parts.declarations.views.values()]
     due = [p.r(now) + p.refresh + p.lag for p in plans if p.refresh is not None]
+    due += [next_asking(parts, source) or now for source in others]
     newest = [parts.binder.newest_known(m.label.source) for m in parts.declarations.models.values()]
     if any(n is not None and n >= now for n in newest) or any(p.refresh is None and p.online for p in plans):
         return now

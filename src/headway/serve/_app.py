@@ -19,15 +19,16 @@ import msgspec
 
 from headway.clock import stopwatch
 from headway.errors import DataError, HeadwayError, ProjectCodeError, StoreError, suggest
-from headway.serve import _openapi
+from headway.serve import _arrow, _openapi
 from headway.serve._body import Given, read_entities, read_given, read_json
-from headway.serve._features import ServedView
 from headway.serve._labels import label_entries, read_labels
 from headway.serve._logged import ROLE
 from headway.serve._metrics import Metrics
-from headway.serve._predict import Outcome, iso, predict
+from headway.serve._outcome import Outcome, iso
+from headway.serve._predict import predict
 from headway.serve._problems import MEDIA_TYPE, Refused, problem, shown
-from headway.serve._protocols import FeatureReader
+from headway.serve._protocols import RowSink
+from headway.serve._push import push_rows, read_rows
 from headway.serve._route import ModelRoute, Router, Table
 from headway.serve.log import PredictionLog, describe
 
@@ -38,11 +39,14 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 _JSON = b"application/json"
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
+# What clients say that were told nothing: curl, a browser's fetch of a text.
+_SAYS_NOTHING = (b"", b"application/x-www-form-urlencoded", b"text/plain", b"application/octet-stream")
 _INLINE_BYTES = 256 << 10  # a larger body is worked on in a thread from the start
 _INLINE_ROWS = 2_000  # more rows are predicted in a thread
 _LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _MODELS, _PREDICT, _LABELS, _FEATURES = "/v1/models/", "/predict", "/labels", "/v1/features/"
+_SOURCES, _ROWS = "/v1/sources/", "/rows"
 _RETRY: Headers = ((b"retry-after", b"1"),)
 
 log = logging.getLogger("headway.serve")
@@ -73,7 +77,7 @@ class _Gone(Exception):
 class Request:
     """One request, its body not yet read."""
 
-    __slots__ = ("elapsed", "host", "id", "length", "method", "path", "receive")
+    __slots__ = ("elapsed", "headers", "host", "id", "length", "method", "path", "receive")
 
     def __init__(self, scope: MutableMapping[str, Any], receive: Receive, new_id: Callable[[], str]) -> None:
         self.elapsed = stopwatch()
@@ -83,7 +87,8 @@ class Request:
         self.host = b""
         self.length = 0
         self.id = ""
-        for name, value in scope["headers"]:
+        self.headers: list[tuple[bytes, bytes]] = scope["headers"]
+        for name, value in self.headers:
             if name == b"host":
                 self.host = value
             elif name == b"content-length":
@@ -128,24 +133,23 @@ class App:
     def __init__(
         self,
         router: Router,
-        reader: FeatureReader,
         now: Callable[[], int],
         metrics: Metrics,
         *,
         allowed_hosts: Iterable[str] = (),
         limits: Limits | None = None,
         log: PredictionLog | None = None,
+        sink: RowSink | None = None,
     ) -> None:
         self.draining = False
+        self._sink = sink
         self._log = log
         self._router = router
-        self._reader = reader
         self._now = now
         self._metrics = metrics
         self._limits = limits or Limits()
         self._hosts = frozenset(host.lower() for host in (*_LOCAL, *allowed_hosts))
         self._hosts_seen: set[bytes] = set()
-        self._served: dict[str, ServedView] = {}  # by fingerprint
         self._pool = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="headway-predict")
         self._new_id = _request_ids()
         self._fixed: dict[str, tuple[str, Handler]] = {
@@ -209,6 +213,8 @@ class App:
             return "model", _only(request, ("GET", "HEAD"), self._model)
         if path.startswith(_FEATURES):
             return "features", _only(request, ("POST",), self._features)
+        if path.startswith(_SOURCES) and path.endswith(_ROWS) and len(path) > len(_SOURCES) + len(_ROWS):
+            return "push", _only(request, ("POST",), self._push)
         found = self._fixed.get(path)
         if found is None:
             raise Refused(404, "nothing is served under this path; /openapi.json lists what is")
@@ -218,7 +224,7 @@ class App:
         route = self._route(request.path[len(_MODELS) : -len(_PREDICT)])
         body = await request.body(self._limits.body_bytes)
 
-        outcome = await self._work(body, read_given, lambda given: predict(route, given, self._now(), request.id))
+        outcome = await self._work(body, _read_given, lambda given: predict(route, given, self._now(), request.id))
         served, log = outcome.served, self._log
         if log is not None and served is not None:
             seconds = request.elapsed()
@@ -227,17 +233,33 @@ class App:
         return Response(200, outcome.body)
 
     async def _features(self, request: Request) -> Response:
-        name, views = request.path[len(_FEATURES) :], self._table.views
-        plan = views.get(name)
-        if plan is None:
-            raise Refused(404, f"no feature view is called {shown(name)}; {suggest(name, views)}")
+        name, known = request.path[len(_FEATURES) :], self._table.features
+        served = known.get(name)
+        if served is None:
+            raise Refused(404, f"no feature view or set is called {shown(name)}; {suggest(name, known)}")
+        given_as, wanted = _media_types(request)
         body = await request.body(self._limits.body_bytes)
 
-        served = self._served.get(plan.fingerprint)
-        if served is None:
-            served = self._served[plan.fingerprint] = ServedView(plan, self._reader)
-        outcome = await self._work(body, read_entities, lambda given: served.read(given, self._now(), request.id))
-        return Response(200, outcome.body)
+        read = self._read_arrow if given_as == _arrow.MEDIA_TYPE else _read_entities
+        arrow = wanted == _arrow.MEDIA_TYPE
+        outcome = await self._work(body, read, lambda given: served.read(given, self._now(), request.id, arrow=arrow))
+        return Response(200, outcome.body, wanted)
+
+    async def _push(self, request: Request) -> Response:
+        name, sink = request.path[len(_SOURCES) : -len(_ROWS)], self._sink
+        if sink is None:
+            raise Refused(404, "this server takes no rows")
+        given_as, _ = _media_types(request)
+        body = await request.body(self._limits.body_bytes)
+        read = self._read_arrow if given_as == _arrow.MEDIA_TYPE else read_rows
+        most = self._limits.rows
+        answer = await asyncio.get_running_loop().run_in_executor(
+            self._pool, lambda: push_rows(sink, name, read(body, most), request.id)
+        )
+        return Response(200, answer)
+
+    def _read_arrow(self, body: bytes, most_rows: int) -> Given:
+        return _arrow.read_stream(body, most_rows, self._limits.body_bytes)
 
     async def _labels(self, request: Request) -> Response:
         name = request.path[len(_MODELS) : -len(_LABELS)]
@@ -256,13 +278,15 @@ class App:
             raise Refused(503, str(error), _RETRY) from None
         return Response(200, msgspec.json.encode({"model": name, "labels": len(entries), "request_id": request.id}))
 
-    async def _work(self, body: bytes, read: Callable[[Any, int], Given], work: Callable[[Given], Outcome]) -> Outcome:
+    async def _work(
+        self, body: bytes, read: Callable[[bytes, int], Given], work: Callable[[Given], Outcome]
+    ) -> Outcome:
         """Small requests are answered at once, large ones in a thread, so that others need not wait for them."""
         rows = self._limits.rows
         if len(body) > _INLINE_BYTES:
-            outcome = await self._in_thread(lambda: work(read(read_json(body), rows)))
+            outcome = await self._in_thread(lambda: work(read(body, rows)))
         else:
-            given = read(read_json(body), rows)
+            given = read(body, rows)
             outcome = work(given) if given.rows <= _INLINE_ROWS else await self._in_thread(lambda: work(given))
         outcome.tally(self._metrics)
         return outcome
@@ -312,7 +336,8 @@ class App:
         return Response(200, self._metrics.render(self._router.table, self._log), _TEXT)
 
     async def _openapi(self, request: Request) -> Response:  # noqa: ARG002 - a handler
-        return Response(200, msgspec.json.encode(_openapi.document(self._table, labels=self._log is not None)))
+        document = _openapi.document(self._table, labels=self._log is not None, rows=self._sink is not None)
+        return Response(200, msgspec.json.encode(document))
 
     def _problem(self, error: Exception, request: Request, route: str) -> Response:
         headers: Headers = ()
@@ -333,6 +358,27 @@ class App:
             trace = None if isinstance(error, HeadwayError) else error
             log.error("request %s (%s): %s", request.id, route, error, exc_info=trace)
         return Response(status, problem(status, detail, request.id), MEDIA_TYPE, headers)
+
+
+def _read_given(body: bytes, most_rows: int) -> Given:
+    return read_given(read_json(body), most_rows)
+
+
+def _read_entities(body: bytes, most_rows: int) -> Given:
+    return read_entities(read_json(body), most_rows)
+
+
+def _media_types(request: Request) -> tuple[bytes, bytes]:
+    """What the body is, and what the answer is to be: JSON or Arrow. Raises ``Refused`` (415)."""
+    given, wanted = _JSON, _JSON
+    for name, value in request.headers:
+        if name == b"content-type":
+            given = value.partition(b";")[0].strip().lower()
+        elif name == b"accept" and _arrow.MEDIA_TYPE in value.lower():
+            wanted = _arrow.MEDIA_TYPE
+    if given == _arrow.MEDIA_TYPE or given in _SAYS_NOTHING or given.endswith(b"json"):
+        return given, wanted
+    raise Refused(415, f"the body is sent as JSON or as {_arrow.MEDIA_TYPE.decode()}; content-type says which it is")
 
 
 def _no_route(table: Table, name: str) -> ModelRoute:

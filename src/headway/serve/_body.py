@@ -13,12 +13,14 @@ from headway.serve._problems import Refused, shown
 
 _decode = msgspec.json.Decoder().decode
 _SHAPE = '{"entities": {…}, "features": {…}} or a list of row objects'
+_ENTITIES = '{"entities": {"key": [values]}} or a list of row objects'
+_MOST_TEXT = 16 << 20  # characters that a single value may come to, once it stands on every row
 
 
 class Given(NamedTuple):
-    """Columns of JSON values by field name, all of one length."""
+    """Columns of JSON values by field name, all of one length; Arrow arrays, if they came as Arrow."""
 
-    columns: dict[str, list[Any]]
+    columns: dict[str, Any]
     rows: int
 
 
@@ -45,9 +47,11 @@ def read_given(content: Any, most_rows: int) -> Given:
 
 
 def read_entities(content: Any, most_rows: int) -> Given:
-    """A feature request, ``{"entities": {…}}``, as columns."""
-    if type(content) is not dict or type(content.get("entities")) is not dict:
-        raise Refused(422, 'the body is {"entities": {"key": [values]}}')
+    """A feature request as columns: ``{"entities": {…}}`` with a scalar or a list for each key, or row objects."""
+    if type(content) is not dict or "rows" in content:
+        return rows_of(content, most_rows, _ENTITIES)
+    if type(content.get("entities")) is not dict:
+        raise Refused(422, f"the body is {_ENTITIES}")
     _refuse_other_keys(content, ("entities",))
     return columns_of(content["entities"], most_rows)
 
@@ -88,7 +92,10 @@ def columns_of(fields: dict[str, Any], most_rows: int) -> Given:
             rows = len(value)
     if rows < 0:
         return Given({name: [value] for name, value in fields.items()}, 1)
-    _refuse_many(rows, most_rows)
+    refuse_many(rows, most_rows)
+    for name, value in fields.items():
+        if type(value) is str and len(value) * rows > _MOST_TEXT:
+            raise Refused(413, f"the text of {shown(name)} is too long to stand for {rows} rows")
     return Given({name: v if type(v) is list else [v] * rows for name, v in fields.items()}, rows)
 
 
@@ -100,7 +107,7 @@ def rows_of(content: Any, most_rows: int, shape: str) -> Given:
         rows = content["rows"]
     if type(rows) is not list:
         raise Refused(422, f"the body is {shape}")
-    _refuse_many(len(rows), most_rows)
+    refuse_many(len(rows), most_rows)
     names: dict[str, None] = {}
     for number, row in enumerate(rows):
         if type(row) is not dict:
@@ -109,6 +116,7 @@ def rows_of(content: Any, most_rows: int, shape: str) -> Given:
     return Given({name: [row.get(name, ABSENT) for row in rows] for name in names}, len(rows))
 
 
-def _refuse_many(rows: int, most_rows: int) -> None:
+def refuse_many(rows: int, most_rows: int) -> None:
+    """Raise ``Refused`` (413) for more rows than a request may have."""
     if rows > most_rows:
         raise Refused(413, f"the request has {rows} rows, at most {most_rows} are allowed; send several requests")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from headway.define.records import VersionRecord
 from headway.errors import NotFoundError
-from headway.metadata import live
+from headway.metadata import PublishedFeatures, live
 
 if TYPE_CHECKING:
     from headway.registry import Registry
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RegistryCatalogue:
-    """A ``Catalogue`` over the registry: the deployment log decides, MLflow is not asked."""
+    """A ``Catalogue`` over the registry: the deployment log and what was published decide, MLflow is not asked."""
 
     registry: Registry
 
@@ -29,6 +29,12 @@ class RegistryCatalogue:
 
     def live(self) -> Mapping[str, Mapping[str | None, VersionRecord]]:
         return {model: self._live(model) for model in self.models()}
+
+    def last_published(self) -> int:
+        return self.registry.metadata.published.last_id()
+
+    def features(self) -> PublishedFeatures:
+        return self.registry.metadata.published.features()
 
     def directory(self, record: VersionRecord) -> Path:
         return self.registry.directory(record)

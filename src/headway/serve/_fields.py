@@ -33,6 +33,7 @@ _TAKEN: dict[Kind, frozenset[type]] = {
     "time": frozenset({str, _NONE}),
     "date": frozenset({str, _NONE}),
 }
+_WHOLE = {int}
 _WORDS: dict[Kind, str] = {
     "whole": "a whole number",
     "number": "a number",
@@ -116,11 +117,11 @@ class InputField:
         return f"{_WORDS[self.kind]} ({self.type.partition('[')[0]})"
 
     def _check(self, values: list[Any]) -> None:
-        if not _TAKEN[self.kind].issuperset(map(type, values)):
-            taken = _TAKEN[self.kind]
+        kinds, taken = set(map(type, values)), _TAKEN[self.kind]
+        if not taken.issuperset(kinds):
             row = next(i for i, value in enumerate(values) if type(value) not in taken)
             raise self._refuse(_GOT.get(type(values[row]), "nothing"), row, len(values))
-        if self.kind == "whole":
+        if self.kind == "whole" and not (kinds == _WHOLE and self.low <= min(values) and max(values) <= self.high):
             for row, value in enumerate(values):
                 if value is not None and not self.low <= value <= self.high:
                     raise self._refuse("a number outside its range", row, len(values))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from headway.clock import to_iso
-from headway.define.records import FeaturePlan
+from headway.define.records import FeaturePlan, list_type
 from headway.errors import UsageError
 from headway.serve._protocols import Found
 
@@ -28,17 +28,22 @@ def is_number(feature: FeaturePlan) -> bool:
 def column_reader(feature: FeaturePlan, i: int) -> Callable[[Found], np.ndarray]:
     """How to read a feature that is no number, the ``i``-th found: as training has it.
 
-    Times and dates become datetime64[us] in UTC with NaT for null, decimals float64, texts objects with None.
+    Times and dates become datetime64[us] in UTC with NaT for null, decimals float64, lists float64 (rows, items),
+    texts objects with None.
     """
     if unit := _unit(feature):
         return lambda found: _moments(found, feature.name, i, unit)
+    if list_type(feature.type) is not None:
+        return lambda found: found.matrix(feature.name)
     if feature.type.startswith("decimal"):
         return lambda found: np.array([np.nan if v is None else v for v in _decimals(found, feature.name)])
     return lambda found: found.column(feature.name)
 
 
-def json_reader(feature: FeaturePlan, i: int) -> Callable[[Found], list[Any]]:
-    """How to read a feature that is no float, the ``i``-th found, as values for JSON."""
+def json_reader(feature: FeaturePlan, i: int) -> Callable[[Found], Any]:
+    """How to read a feature that is no float, the ``i``-th found, as values for JSON: a list, or a matrix of floats."""
+    if (items := list_type(feature.type)) is not None and items[0] in ("double", "float", "halffloat"):
+        return lambda found: _vectors(found.matrix(feature.name), found.null[:, i])
     if feature.type.startswith(("int", "uint", "bool")):
         return lambda found: _with_nulls(found.column(feature.name), found.null[:, i])
     if unit := _unit(feature):
@@ -68,6 +73,12 @@ def _moments(found: Found, name: str, i: int, unit: str) -> np.ndarray:
 
 def _decimals(found: Found, name: str) -> list[float | None]:
     return [None if value is None else float(value) for value in found.array(name).to_pylist()]
+
+
+def _vectors(matrix: np.ndarray, null: np.ndarray) -> Any:
+    if not null.any():
+        return np.ascontiguousarray(matrix)
+    return [None if empty else row.tolist() for row, empty in zip(matrix, null.tolist(), strict=True)]
 
 
 def _with_nulls(values: np.ndarray, null: np.ndarray) -> list[Any]:

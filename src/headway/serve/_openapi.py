@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headway.define.records import FeaturePlan, ViewPlan
+from headway.define.records import FeaturePlan
 from headway.errors import DefinitionError
+from headway.serve import _arrow
+from headway.serve._features import ServedFeatures
 from headway.serve._fields import InputField, Kind, input_field
 from headway.serve._predictor import STATES
 from headway.serve._problems import TITLES
 from headway.serve._route import ModelRoute, Table
 
 Json = dict[str, Any]
+ARROW = _arrow.MEDIA_TYPE.decode()
+_BINARY = {"type": "string", "format": "binary"}
 
 _SCHEMAS: dict[Kind, Json] = {
     "whole": {"type": ["integer", "null"], "format": "int64"},
@@ -24,16 +28,18 @@ _SCHEMAS: dict[Kind, Json] = {
 }
 
 
-def document(table: Table, *, labels: bool = False) -> Json:
-    """The document for what ``table`` serves; ``labels`` says whether they are taken."""
+def document(table: Table, *, labels: bool = False, rows: bool = False) -> Json:
+    """The document for what ``table`` serves; ``labels`` and ``rows`` say whether they are taken."""
     paths: Json = {}
     for name, route in sorted(table.models.items()):
         paths[f"/v1/models/{name}/predict"] = {"post": _predict(name, route)}
         if labels:
             paths[f"/v1/models/{name}/labels"] = {"post": _labels(name, route)}
         paths[f"/v1/models/{name}"] = {"get": _get(f"describe_{name}", f"The live versions of {name}", _object())}
-    for name, plan in sorted(table.views.items()):
-        paths[f"/v1/features/{name}"] = {"post": _features(name, plan)}
+    for name, served in sorted(table.features.items()):
+        paths[f"/v1/features/{name}"] = {"post": _features(served)}
+    if rows:
+        paths["/v1/sources/{source}/rows"] = {"post": _push()}
     paths["/v1/models"] = {"get": _get("list_models", "All models and their live versions", _object())}
     paths["/healthz"] = {"get": _get("healthz", "Whether the process is alive", _object())}
     paths["/readyz"] = {"get": _get("readyz", "Whether requests can be answered", _object(), 503)}
@@ -81,16 +87,7 @@ def _bodies(inputs: Mapping[str, InputField], overrides: Mapping[str, InputField
         "required": [n for n, fields in (("entities", entities), ("features", requests)) if fields],
         "additionalProperties": False,
     }
-    row = _fields_object({**entities, **requests}, overrides, _value)
-    rows: Json = {"type": "array", "title": "Row objects", "items": row}
-    wrapped: Json = {
-        "type": "object",
-        "title": "Row objects in an object",
-        "properties": {"rows": {"type": "array", "items": row}},
-        "required": ["rows"],
-        "additionalProperties": False,
-    }
-    return [columns, rows, wrapped]
+    return _with_rows(columns, _fields_object({**entities, **requests}, overrides, _value))
 
 
 def _fields_object(required: Mapping[str, InputField], optional: Mapping[str, InputField], schema: Any) -> Json:
@@ -190,35 +187,104 @@ def _labels(name: str, route: ModelRoute) -> Json:
     }
 
 
-def _features(name: str, plan: ViewPlan) -> Json:
-    keys = {key.name: input_field(key.name, key.type) for key in plan.keys}
-    body = {
+def _push() -> Json:
+    """What a source takes is in its declaration, which a server may learn of at any time."""
+    row: Json = {"type": "object", "additionalProperties": True}
+    listed: Json = {"type": "array", "title": "Row objects", "items": row}
+    columns: Json = {
         "type": "object",
+        "title": "Columns",
+        "description": "Times are texts; a single value stands for every row.",
+        "additionalProperties": True,
+    }
+    whole = {"type": "object", "properties": {"rows": listed}, "required": ["rows"], "additionalProperties": False}
+    answer = {
+        "type": "object",
+        "properties": {"source": {"type": "string"}, "rows": {"type": "integer"}, "request_id": {"type": "string"}},
+    }
+    stream = {"description": "A stream with the source's columns; its buffers are not compressed."}
+    content = {
+        "application/json": {"schema": {"oneOf": [columns, listed, whole]}},
+        ARROW: {"schema": {**_BINARY, **stream}},
+    }
+    source = {"name": "source", "in": "path", "required": True, "schema": {"type": "string"}}
+    return {
+        "operationId": "push_rows",
+        "summary": "Rows for a source that is declared with a schema only",
+        "parameters": [source],
+        "requestBody": {"required": True, "content": content},
+        "responses": {
+            "200": _json_response("How many rows are kept, all of them; they are on the disk", answer),
+            **_refusals(400, 404, 409, 413, 415, 422, 503),
+        },
+    }
+
+
+def _features(served: ServedFeatures) -> Json:
+    keys = dict(served.keys)
+    columns: Json = {
+        "type": "object",
+        "title": "Columns",
+        "description": "A single value stands for every row.",
         "properties": {"entities": _fields_object(keys, {}, _column)},
         "required": ["entities"],
         "additionalProperties": False,
     }
-    answer = {
+    words = ", ".join(f"{field.name}: {field.type}" for field in served.schema)
+    arrow_in = {"description": f"A stream with the columns {', '.join(keys)}; its buffers are not compressed."}
+    arrow_out = {"description": f"A stream of one batch, in the order of the request: {words}."}
+    response = _json_response("One value for every entity, in the order of the request", _feature_answer(served))
+    response["content"][ARROW] = {"schema": {**_BINARY, **arrow_out}}
+    return {
+        "operationId": f"features_{served.name}",
+        "summary": f"Stored features of {served.name}",
+        "description": f"Answers with Arrow where `accept` names {ARROW}, else with JSON.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": {"oneOf": _with_rows(columns, _fields_object(keys, {}, _value))}},
+                ARROW: {"schema": {**_BINARY, **arrow_in}},
+            },
+        },
+        "responses": {"200": response, **_refusals(400, 404, 413, 415, 422, 503)},
+    }
+
+
+def _with_rows(columns: Json, row: Json) -> list[Json]:
+    """A body as columns, or as row objects."""
+    wrapped: Json = {
+        "type": "object",
+        "title": "Row objects in an object",
+        "properties": {"rows": {"type": "array", "items": row}},
+        "required": ["rows"],
+        "additionalProperties": False,
+    }
+    return [columns, {"type": "array", "title": "Row objects", "items": row}, wrapped]
+
+
+def _feature_answer(served: ServedFeatures) -> Json:
+    moment: Json = {"type": ["string", "null"], "format": "date-time"}
+    digest: Json = {"type": "string"}
+    prefixes = [use.prefix for use in served.uses]
+
+    def each(schema: Json) -> Json:
+        """By view, in the answer of a set."""
+        return {"type": "object", "properties": dict.fromkeys(prefixes, schema)} if served.is_set else schema
+
+    return {
         "type": "object",
         "properties": {
-            "view": {"type": "string"},
+            "set" if served.is_set else "view": {"type": "string"},
             "features": {
                 "type": "object",
-                "properties": {f.name: {"type": "array", "items": _feature(f)} for f in plan.features},
+                "properties": {
+                    name: {"type": "array", "items": _feature(plan)} for name, plan in served.outputs.items()
+                },
             },
-            "as_of": {"type": ["string", "null"], "format": "date-time"},
+            "as_of": each(moment),
             "state": {"$ref": "#/components/schemas/State"},
-            "fingerprint": {"type": "string"},
+            "fingerprint": each(digest),
             "request_id": {"type": "string"},
-        },
-    }
-    return {
-        "operationId": f"features_{name}",
-        "summary": f"Stored features of {name}",
-        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-        "responses": {
-            "200": _json_response("One value for every entity, in the order of the request", answer),
-            **_refusals(400, 404, 413, 422, 503),
         },
     }
 

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable
-from typing import NamedTuple
 
 import msgspec
 
-from headway.clock import to_iso
 from headway.serve._body import Given
 from headway.serve._logged import ROLE, Served
 from headway.serve._metrics import Metrics
+from headway.serve._outcome import Outcome, iso
 from headway.serve._route import ModelRoute, Routed
 
 _encode = msgspec.json.Encoder().encode
-
-
-class Outcome(NamedTuple):
-    """The body of an answer, and what to count and to log once it is given (on the event loop's thread)."""
-
-    body: bytes
-    tally: Callable[[Metrics], None]
-    served: Served | None = None
 
 
 def predict(route: ModelRoute, given: Given, now: int, request_id: str) -> Outcome:
@@ -57,9 +47,3 @@ def _count_predictions(model: str, routed: Routed, metrics: Metrics) -> None:
             metrics.predictions[model, version, segment, ROLE] += count
     for view, state, count in routed.answer.counts:
         metrics.features[view, state] += count
-
-
-@functools.lru_cache(maxsize=1024)
-def iso(as_of: int | None) -> str | None:
-    """A moment as text; None stays None."""
-    return None if as_of is None else to_iso(as_of)

@@ -8,7 +8,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from headway.define.records import BEGINNING, State, VersionRecord, ViewUse
+from headway.define.records import BEGINNING, State, VersionRecord, ViewUse, list_type
+from headway.define.request_time import items_of
 from headway.errors import suggest
 from headway.serve._fields import ABSENT, InputField, input_field, missing_fields, segment_texts
 from headway.serve._found import column_reader, is_number
@@ -178,7 +179,7 @@ class _BoundUse:
         self.names = tuple(name for name, _, _ in chosen)
         self._others = tuple((name, column_reader(f, i)) for name, i, f in chosen if not is_number(f))
         self.plain = not self._others
-        self.fields = {name: input_field(name, f.type) for name, _, f in chosen}
+        self.fields = {name: input_field(name, f.type) for name, _, f in chosen if list_type(f.type) is None}
 
     def encode(self, keys: Mapping[str, list[Any]]) -> Sequence[bytes | None]:
         return encode_keys(self.bound, {key: keys[column] for key, column in self._keys})
@@ -188,7 +189,8 @@ class _BoundUse:
         # Columns of what is no number come out as NaN first, and are then read.
         columns.update(zip(self.names, found.floats().T, strict=True))
         for name, read in self._others:
-            columns[name] = read(found)
+            columns[name] = values = read(found)
+            columns.update(items_of(name, values))
         answer.as_of[self.prefix] = earliest(found.as_of)
         state = found.state
         codes = state.tobytes()

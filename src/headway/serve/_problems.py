@@ -15,6 +15,7 @@ TITLES: Mapping[int, tuple[str, str]] = {
     405: ("method-not-allowed", "This method is not allowed here"),
     409: ("no-champion", "No version is live"),
     413: ("too-large", "The request is too large"),
+    415: ("unsupported-media-type", "This content type is not taken here"),
     422: ("invalid-input", "The input does not fit the model"),
     500: ("failed", "The request could not be answered"),
     503: ("not-ready", "Not ready"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from headway.define.records import VersionRecord, ViewPlan
+from headway.metadata import PublishedFeatures
 
 
 class OkRow(Protocol):
@@ -45,12 +46,22 @@ class Found(Protocol):
         """One feature as numpy: texts as objects with None, anything else in the type it is stored as, times as
         integers of their unit, where what is null is anything."""
 
+    def matrix(self, name: str) -> np.ndarray:
+        """A list of numbers as float64 [rows, items], NaN where an item or the whole list is null."""
+
     def array(self, name: str) -> pa.Array:
         """One feature as Arrow, of its own type."""
+
+    def matrices(self) -> Iterable[tuple[list[int], np.ndarray]]:
+        """The values of fixed width, by type, as Arrow has them: which features they are of, and a row for each."""
 
 
 class BoundView(Protocol):
     """Features of a view, ready to be read."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The features and their Arrow types."""
 
     def encode(self, keys: Mapping[str, Sequence[Any]]) -> Sequence[bytes | None]:
         """The store's key of each entity, in order."""
@@ -67,7 +78,7 @@ class FeatureReader(Protocol):
 
 
 class Catalogue(Protocol):
-    """Which versions answer, and where their files are. Called from one thread at a time, not the event loop's."""
+    """Which versions and features answer, and where files are. Called from one thread, not the event loop's."""
 
     def last_change(self) -> int:
         """A number that grows with every decision about what is live. Asked four times a second."""
@@ -78,8 +89,27 @@ class Catalogue(Protocol):
     def live(self) -> Mapping[str, Mapping[str | None, VersionRecord]]:
         """For each model, the version that answers for a segment; None stands for every other segment."""
 
+    def last_published(self) -> int:
+        """A number that grows with every change of what names of views and sets stand for. Asked twice a second."""
+
+    def features(self) -> PublishedFeatures:
+        """The views and sets that can be read by name."""
+
     def directory(self, record: VersionRecord) -> Path:
         """Where a version's files are."""
 
     def verify_files(self, record: VersionRecord) -> None:
         """Raise ``ArtifactError`` if a file is missing or was changed since it was recorded."""
+
+
+class RowSink(Protocol):
+    """Takes rows for the sources that rows are pushed to; any thread may call it."""
+
+    def push(self, source: str, columns: Mapping[str, Any]) -> int:
+        """Have rows on the disk, all or none; how many. ``columns`` has Arrow arrays, or values as JSON has them.
+
+        Raises ``NotFoundError``, ``UsageError``, ``DataError`` or ``StoreError``; nothing is kept then.
+        """
+
+    def close(self) -> None:
+        """Let go of files."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from headway.define.records import State, VersionRecord, ViewPlan
+from headway.define.records import State, VersionRecord, ViewPlan, ViewUse
 from headway.errors import HeadwayError, ProjectCodeError
+from headway.metadata import PublishedFeatures
+from headway.serve._features import ServedFeatures, whole_view
 from headway.serve._fields import missing_fields, segment_texts
 from headway.serve._logged import Part
 from headway.serve._predictor import Answer, LoadedVersion, merged_known
@@ -23,6 +25,7 @@ from headway.serve._scoring import Scoring
 
 POLL_SECONDS = 0.25
 _MODELS_EVERY = 8  # polls between two looks at the list of models, which matters to error messages only
+_FEATURES_EVERY = 2  # polls between two looks at what names of views and sets stand for
 _RETRY_EVERY = 20  # polls between two attempts to load what could not be loaded
 
 log = logging.getLogger("headway.serve")
@@ -124,7 +127,7 @@ class Table:
     """All that the server answers with at a moment. ``failures`` says, by model, why a live version is not loaded."""
 
     models: Mapping[str, ModelRoute] = field(default_factory=dict)
-    views: Mapping[str, ViewPlan] = field(default_factory=dict)
+    features: Mapping[str, ServedFeatures] = field(default_factory=dict)  # views and sets by name
     known: frozenset[str] = frozenset()
     live: frozenset[str] = frozenset()
     failures: Mapping[str, str] = field(default_factory=dict)
@@ -165,6 +168,7 @@ class Router:
         self,
         catalogue: Catalogue,
         load: Loader,
+        reader: FeatureReader,
         views: Iterable[ViewPlan] = (),
         on_swap: Callable[[Table], None] | None = None,
         on_failure: Callable[[str], None] | None = None,
@@ -172,6 +176,10 @@ class Router:
         self.table = Table()
         self._catalogue = catalogue
         self._load = load
+        self._reader = reader
+        self._published = PublishedFeatures({}, {})
+        self._published_seen = -1
+        self._in_table: PublishedFeatures | None = None
         self._declared = {view.name: view for view in views if view.online}
         self._on_swap = on_swap
         self._on_failure = on_failure
@@ -181,15 +189,33 @@ class Router:
     def refresh(self) -> bool:
         """Look whether something changed, and swap the table if so. Raises ``HeadwayError`` if the look fails."""
         self._polls += 1
+        failure = self._learn_features() if self._polls % _FEATURES_EVERY == 1 else None
+        renamed = self._published is not self._in_table
         changed = self._catalogue.last_change()
         retry = bool(self.table.failures) and self._polls % _RETRY_EVERY == 0
-        if changed == self._seen and not retry:
-            if self._polls % _MODELS_EVERY == 0:
-                self._learn_models()
-            return False
-        self._swap(self._catalogue.live())
-        self._seen = changed
-        return True
+        swapped = changed != self._seen or retry
+        if swapped:
+            self._swap(self._catalogue.live())
+            self._seen = changed
+        elif renamed:
+            self.table = replace(self.table, features=self._features(self.table.models))
+        elif self._polls % _MODELS_EVERY == 0:
+            self._learn_models()
+        if failure is not None:
+            raise failure
+        return swapped or renamed
+
+    def _learn_features(self) -> HeadwayError | None:
+        """Look whether names of views and sets stand for something else now; why that cannot be told, if so: what
+        models answer does not depend on it."""
+        try:
+            changed = self._catalogue.last_published()
+            if changed != self._published_seen:
+                self._published = self._catalogue.features()
+                self._published_seen = changed
+        except HeadwayError as error:
+            return error
+        return None
 
     def _learn_models(self) -> None:
         known = frozenset(self._catalogue.models())
@@ -213,7 +239,7 @@ class Router:
                 self._report(name, failures[name], before)
         self.table = Table(
             models=models,
-            views=self._views(models),
+            features=self._features(models),
             known=frozenset(self._catalogue.models()) | frozenset(live),
             live=frozenset(name for name, records in live.items() if records),
             failures=failures,
@@ -239,13 +265,34 @@ class Router:
             kept = "the version before goes on answering" if name in before.models else "nothing answers for it"
             log.error("model %s: what is live cannot be loaded, %s: %s", name, kept, why)
 
-    def _views(self, models: Mapping[str, ModelRoute]) -> dict[str, ViewPlan]:
-        """Views by name: as a live version uses them, since that is what is kept fresh; else as declared now."""
-        found = dict(self._declared)
+    def _features(self, models: Mapping[str, ModelRoute]) -> dict[str, ServedFeatures]:
+        """What can be read by name, each bound once; what has not changed stays as it is."""
+        before: Mapping[str, ServedFeatures] = self.table.features
+        found: dict[str, ServedFeatures] = {}
+        self._in_table = self._published
+        for name, uses, is_set in self._named(models):
+            known = before.get(name)
+            if known is not None and known.uses == uses and known.is_set == is_set:
+                found[name] = known
+                continue
+            try:
+                found[name] = ServedFeatures(name, uses, self._reader, is_set=is_set)
+            except HeadwayError as error:
+                log.error("%s %s cannot be served: %s", "set" if is_set else "view", name, error)
+        return found
+
+    def _named(self, models: Mapping[str, ModelRoute]) -> Iterator[tuple[str, tuple[ViewUse, ...], bool]]:
+        """Views and sets by name. A view is what a live version uses, since that is kept fresh; else as it is declared
+        now."""
+        views = self._declared | {name: plan for name, plan in self._published.views.items() if plan.online}
         for route in models.values():
             for version in route.versions:
-                found.update({use.plan.name: use.plan for use in version.plan.views})
-        return found
+                views.update({use.plan.name: use.plan for use in version.plan.views})
+        for name, plan in views.items():
+            if name not in self._published.sets:
+                yield name, (whole_view(plan),), False
+        for name, uses in self._published.sets.items():
+            yield name, uses, True
 
 
 def _reason(error: Exception) -> str:

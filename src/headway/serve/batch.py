@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 import msgspec
 import pyarrow as pa
 
+from headway.data.engine import ahead
 from headway.data.spine import arrow_type
 from headway.define.records import ServingPlan
 from headway.errors import DataError, HeadwayError, NotFoundError, StoreError, UsageError
@@ -78,7 +80,7 @@ def predict_file(
     done, total = 0, _known_rows(source, reading)
     with _new_file(output) as partial:
         with _WRITERS[writing](partial) as sink, _readable(source):
-            for batch in _READERS[reading](source, wanted, batch_rows):
+            for batch in ahead(_READERS[reading](source, wanted, batch_rows)):
                 scored = score(batch)
                 if scored.num_rows != batch.num_rows:
                     raise HeadwayError(
@@ -226,34 +228,55 @@ class _Sink(Protocol):
 
 
 class _Columnar:
-    """A Parquet or CSV file, whose first batch decides its columns and their types."""
+    """A Parquet or CSV file, whose first batch decides its columns and their types.
+
+    A batch is written while the next one is worked on; what goes wrong is raised with the next one, or at the end.
+    """
 
     def __init__(self, path: Path, open_writer: Callable[[Path, pa.Schema], Any]) -> None:
         self._path = path
         self._open_writer = open_writer
         self._schema: pa.Schema | None = None
         self._writer: Any = None
+        self._other = ThreadPoolExecutor(1)
+        self._under_way: Future[None] | None = None
 
     def write(self, table: pa.Table) -> None:
         if self._schema is None:
             self._schema = _settled(table.schema)
             self._writer = self._open_writer(self._path, self._schema)
-        self._writer.write_table(_fitted(table, self._schema))
+        self._settle()
+        self._under_way = self._other.submit(self._writer.write_table, _fitted(table, self._schema))
 
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        try:
+            self._settle()
+        finally:
+            self._other.shutdown()
+            if self._writer is not None:
+                self._writer.close()
+
+    def _settle(self) -> None:
+        if self._under_way is not None:
+            self._under_way.result()
 
 
 def _parquet_writer(path: Path, schema: pa.Schema) -> Any:
     import pyarrow.parquet as pq
 
-    return pq.ParquetWriter(path, schema)
+    # A dictionary of numbers is given up after a megabyte, and has cost more than all the rest by then.
+    texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
+    return pq.ParquetWriter(path, schema, use_dictionary=texts or False)
 
 
 def _csv_writer(path: Path, schema: pa.Schema) -> Any:
     from pyarrow import csv
 
+    for field in schema:
+        if pa.types.is_nested(field.type):
+            raise UsageError(
+                f"column {field.name!r} is a {field.type}, which a CSV file cannot hold; leave it out, or write Parquet"
+            )
     return csv.CSVWriter(path, schema)
 
 
@@ -278,8 +301,15 @@ def _closing(sink: Any) -> Iterator[_Sink]:
 
 
 def _settled(schema: pa.Schema) -> pa.Schema:
-    """The schema of the first batch; a column without a value so far is text, which takes whatever comes."""
-    return pa.schema([f.with_type(pa.string()) if pa.types.is_null(f.type) else f for f in schema])
+    """The schema of the first batch; a column without a value so far is text, which takes whatever comes. Lists of one
+    length are plain lists: read back from Parquet, one that is null would be refused."""
+    return pa.schema([f.with_type(_settled_type(f.type)) for f in schema])
+
+
+def _settled_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_type)
+    return pa.string() if pa.types.is_null(kind) else kind
 
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:

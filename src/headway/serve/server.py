@@ -20,7 +20,7 @@ from headway.errors import StoreBusy, StoreError
 from headway.serve._app import App, Limits
 from headway.serve._metrics import Metrics
 from headway.serve._protocol import OneWriteProtocol
-from headway.serve._protocols import Catalogue, FeatureReader
+from headway.serve._protocols import Catalogue, FeatureReader, RowSink
 from headway.serve._route import POLL_SECONDS, Router, Table, Watcher, version_loader
 from headway.serve.log import PredictionLog
 
@@ -43,12 +43,13 @@ class Service:
         allow_pickle: bool = False,
         poll_seconds: float = POLL_SECONDS,
         log: PredictionLog | None = None,
+        sink: RowSink | None = None,
     ) -> None:
-        self.log = log
+        self.log, self.sink = log, sink
         self.metrics = Metrics()
         load = version_loader(catalogue, reader, now, allow_pickle=allow_pickle)
-        self.router = Router(catalogue, load, views, self._swapped, self.metrics.failed_to_load)
-        self.app = App(self.router, reader, now, self.metrics, allowed_hosts=allowed_hosts, limits=limits, log=log)
+        self.router = Router(catalogue, load, reader, views, self._swapped, self.metrics.failed_to_load)
+        self.app = App(self.router, now, self.metrics, allowed_hosts=allowed_hosts, limits=limits, log=log, sink=sink)
         self._watcher = Watcher(self.router, poll_seconds)
 
     def start(self) -> None:
@@ -63,6 +64,8 @@ class Service:
         self.app.close()
         if self.log is not None:
             self.log.close()
+        if self.sink is not None:
+            self.sink.close()
         gc.unfreeze()  # what else is in the process may go now
 
     def _swapped(self, table: Table) -> None:
@@ -89,6 +92,7 @@ def serve(
     limits: Limits | None = None,
     allow_pickle: bool = False,
     log: PredictionLog | None = None,
+    sink: RowSink | None = None,
     announce: Callable[[str], None] = _print_at_once,
 ) -> None:
     """Serve predictions and features until SIGTERM or SIGINT.
@@ -96,13 +100,14 @@ def serve(
     Parameters
     ----------
     catalogue
-        Says which versions answer and where their files are; asked four times a second.
+        Says which versions answer and where their files are, asked four times a second, and what the names of views
+        and sets stand for.
     reader
         Reads the online store.
     now
         The clock: requests are answered as of its now, in microseconds since 1970.
     views
-        Views of the project to serve besides those of the live versions.
+        Views to serve besides those of the live versions and those that the catalogue names.
     host, port
         Where to listen; port 0 takes a free one.
     allowed_hosts
@@ -110,6 +115,8 @@ def serve(
         all.
     log
         Is told of every predicted row, and closed at the end; without one nothing is logged.
+    sink
+        Takes rows that are pushed to sources, and is closed at the end; without one none are taken.
     announce
         Is told the URL, in one sentence, once the server listens.
 
@@ -129,6 +136,7 @@ def serve(
         limits=limits,
         allow_pickle=allow_pickle,
         log=log,
+        sink=sink,
     )
     service.start()
     try:

@@ -15,6 +15,7 @@ import os
 import random
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import count
@@ -22,12 +23,13 @@ from multiprocessing.connection import Connection
 
 import pytest
 
-from headway.data.online import OnlineStore, stamp, unstamp
+from headway.data.online import OnlineStore, kept_key, stamp, unstamp
 
 A, B = bytes(range(16)), bytes(range(1, 17))
 Opener = Callable[[], OnlineStore]
 
-_spawned = multiprocessing.get_context("spawn")
+_spawned = multiprocessing.get_context("forkserver")  # as good as new ones, and there at once
+_spawned.set_forkserver_preload([__name__])
 
 
 class MemoryStore:
@@ -63,6 +65,14 @@ class MemoryStore:
     def prefixes(self) -> list[bytes]:
         with self._lock:
             return sorted({key[:16] for key in self._rows})
+
+    def scan(self, prefix: bytes) -> Iterator[list[bytes]]:
+        with self._lock:
+            found = [key for key in self._rows if key.startswith(prefix)]
+        if found:
+            yield found
+
+    longest_key = 0
 
     def close(self) -> None:
         pass
@@ -114,6 +124,54 @@ class OnlineStoreContract:
         }
         store.put_many(rows.items())
         assert store.get_many(list(rows)) == list(rows.values())
+
+    def test_values_of_megabytes_come_back_as_they_were(self, store: OnlineStore) -> None:
+        rows = {A + bytes([i]): value_of(5, body=os.urandom(1_500_000)) for i in range(4)}
+        rows |= {A + b"small" + bytes([i]): value_of(5, body=bytes([i])) for i in range(9)}
+        assert store.put_many(rows.items()) == 13
+        assert store.get_many(list(rows)) == list(rows.values())
+        newer = {key: value_of(6, body=value[16:-8]) for key, value in rows.items()}
+        assert store.put_many(newer.items()) == 13
+        assert store.put_many(rows.items()) == 0
+        assert store.get_many(list(rows)) == list(newer.values())
+
+    def test_keys_and_prefixes_of_any_bytes(self, store: OnlineStore) -> None:
+        tails = [b"", b"*", b"?", b"[a-z]", b"\\", b"\0", b"\r\n", b"$3\r\n", b"{x}", b"\xff\xfe", "é".encode()]
+        prefixes = [b"*?[]\\{}\r\n\0\xff 1234", bytes(16), b"\xff" * 16]
+        rows = {prefix + tail: value_of(1, body=tail) for prefix in prefixes for tail in tails}
+        assert store.put_many(rows.items()) == len(rows)
+        assert store.get_many(list(rows)) == list(rows.values())
+        assert store.prefixes() == sorted(prefixes)
+        for tail in tails[1:]:
+            named = [key for key in rows if key.startswith(prefixes[0] + tail)]
+            assert sorted(key for some in store.scan(prefixes[0] + tail) for key in some) == sorted(named)
+        assert store.drop(prefixes[0] + b"*") == 1
+        assert store.delete_older(prefixes[0] + b"[", stamp(2, 0)) == 1
+        assert store.drop(prefixes[0]) == len(tails) - 2
+        assert store.get_many(list(rows)) == [None] * len(tails) + list(rows.values())[len(tails) :]
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_whatever_happens_it_holds_what_a_dictionary_would(self, store: OnlineStore, seed: int) -> None:
+        chance, model = random.Random(seed), MemoryStore()
+        keys = [prefix + bytes([i]) * n for prefix in (A, B) for i in range(12) for n in (1, 2)]
+        for step in range(40):
+            prefix = chance.choice([A, B, A + b"\3", B + b"\5"])
+            match chance.choice(["put", "put", "one moment", "one moment", "delete", "drop"]):
+                case "put":
+                    some = [(key, value_of(chance.randrange(9), chance.randrange(3), b"%d" % step))
+                            for key in chance.choices(keys, k=30)]  # fmt: skip
+                    assert store.put_many(some) == model.put_many(some)
+                case "one moment":
+                    value = value_of(chance.randrange(step // 5, 12), 1, b"%d" % step)
+                    some = [(key, value) for key in chance.choices(keys, k=20)]
+                    assert store.put_many(some) == model.put_many(some)
+                case "delete":
+                    before = stamp(chance.randrange(9), 1)
+                    assert store.delete_older(prefix, before) == model.delete_older(prefix, before)
+                case "drop" if step % 3 == 0:
+                    assert store.drop(prefix) == model.drop(prefix)
+            assert store.get_many(keys) == model.get_many(keys)
+            assert store.prefixes() == model.prefixes()
 
     def test_an_older_row_never_replaces_a_newer_one(self, store: OnlineStore) -> None:
         newer = value_of(20, body=b"newer")
@@ -193,6 +251,18 @@ class OnlineStoreContract:
         assert store.delete_older(A, stamp(19_000, 0)) == 19_000
         assert store.drop(A) == 1000
 
+    def test_a_scan_names_every_key_once(self, store: OnlineStore) -> None:
+        keys = [A + i.to_bytes(3, "big") for i in range(40_000)] + [A + b"\0" * size for size in (400, 511, 3000)]
+        store.put_many((key, value_of(1)) for key in keys)
+        store.put_many([(B, value_of(1)), (B + b"\xff", value_of(1))])
+        for prefix in (A, A + b"\0", B, B + b"\xff", b"\xff" * 16):
+            found = [key for some in store.scan(prefix) for key in some]
+            wanted = [kept_key(key, store.longest_key) for key in [*keys, B, B + b"\xff"] if key.startswith(prefix)]
+            assert sorted(found) == sorted(wanted)
+        for some in store.scan(A):  # while rows come and go
+            store.put_many([(A + b"new" + some[-1], value_of(1))])
+            store.drop(A)
+
     def test_threads_may_share_it(self, store: OnlineStore) -> None:
         keys = [A + bytes([i]) for i in range(20)]
         failures: list[str] = []
@@ -219,6 +289,63 @@ class OnlineStoreContract:
             thread.join()
         assert not failures
         assert store.get_many(keys) == [value_of(24, body=key) for key in keys]
+
+    def test_a_view_may_be_dropped_while_others_read_and_write(self, store: OnlineStore) -> None:
+        gone = [A + i.to_bytes(2, "big") for i in range(500)]
+        kept = [B + i.to_bytes(2, "big") for i in range(50)]
+        failures: list[str] = []
+        done = threading.Event()
+
+        def write() -> None:
+            for moment in count():
+                store.put_many([(key, value_of(moment, body=key)) for key in kept])
+                if done.is_set():
+                    return
+
+        def read() -> None:
+            seen = [b""] * len(kept)
+            while not done.is_set():
+                found = store.get_many([*gone, *kept])
+                if not all(is_whole(value) for value in found if value is not None):
+                    failures.append("a row was torn")
+                rest = [value or b"" for value in found[len(gone) :]]
+                if any(new < old for new, old in zip(rest, seen, strict=True)):
+                    failures.append("a row of another view became older, or went away")
+                seen = rest
+
+        threads = [threading.Thread(target=write), *(threading.Thread(target=read) for _ in range(2))]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(12):
+                assert store.put_many([(key, value_of(1, body=key)) for key in gone]) == len(gone)
+                assert store.drop(A) == len(gone)
+                assert store.get_many(gone) == [None] * len(gone)
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join()
+        assert not failures
+        assert store.prefixes() == [B]
+
+    def test_what_is_written_anew_meanwhile_is_not_deleted_as_old(self, store: OnlineStore) -> None:
+        keys = [A + i.to_bytes(2, "big") for i in range(700)]
+        moments = 25
+        done = threading.Event()
+
+        def clean() -> None:
+            while not done.is_set():
+                store.delete_older(A, stamp(moments - 1, 0))
+
+        cleaner = threading.Thread(target=clean)
+        cleaner.start()
+        try:
+            for moment in range(moments):
+                store.put_many([(key, value_of(moment, body=key)) for key in keys])
+        finally:
+            done.set()
+            cleaner.join()
+        assert store.get_many(keys) == [value_of(moments - 1, body=key) for key in keys]
 
 
 class SharedOnlineStoreContract(OnlineStoreContract):
@@ -250,10 +377,21 @@ class SharedOnlineStoreContract(OnlineStoreContract):
         writer = _spawned.Process(target=_write_row_then_mark, args=(opener, 200))
         writer.start()
         while writer.is_alive():
-            mark, row = store.get_many([A + b"mark", A + b"row"])
-            assert (mark or b"") <= (row or b"")
+            mark, *rows = store.get_many([A + b"mark", B + b"row", A + b"row"])
+            assert all((mark or b"") <= (row or b"") for row in rows)
         assert writer.exitcode == 0
         assert store.get_many([A + b"mark", A + b"row"]) == [value_of(199), value_of(199)]
+
+    def test_a_forked_child_may_use_what_its_parent_opened(self, store: OnlineStore) -> None:
+        store.put_many([(A + b"k", value_of(1))])
+        child = multiprocessing.get_context("fork").Process(target=_read_and_write, args=(store,))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # about threads that other packages have started
+            child.start()
+        child.join()
+        assert child.exitcode == 0
+        assert store.get_many([A + b"k"]) == [value_of(2)]
+        assert store.put_many([(A + b"k", value_of(3))]) == 1
 
     def test_a_killed_writer_leaves_whole_rows_and_all_it_reported(self, opener: Opener, store: OnlineStore) -> None:
         keys = [A + i.to_bytes(2, "big") for i in range(300)]
@@ -280,6 +418,12 @@ class SharedOnlineStoreContract(OnlineStoreContract):
             assert store.put_many((key, value_of(start)) for key in keys) == len(keys)
 
 
+def _read_and_write(store: OnlineStore) -> None:
+    assert store.get_many([A + b"k"]) == [value_of(1)]
+    assert store.put_many([(A + b"k", value_of(2))]) == 1
+    store.close()
+
+
 def _write_shuffled(opener: Opener, keys: Sequence[bytes], seed: int) -> None:
     store = opener()
     moments = list(range(100))
@@ -292,7 +436,7 @@ def _write_shuffled(opener: Opener, keys: Sequence[bytes], seed: int) -> None:
 def _write_row_then_mark(opener: Opener, times: int) -> None:
     store = opener()
     for moment in range(times):
-        store.put_many([(A + b"row", value_of(moment))])
+        store.put_many([(A + b"row", value_of(moment)), (B + b"row", value_of(moment))])
         store.put_many([(A + b"mark", value_of(moment))])
     store.close()
 

@@ -4,12 +4,13 @@ Plain Python over plain rows, written from the semantics (DESIGN §3) and sharin
 and the engine are held against it; it is meant to be read, not to be fast.
 
 A row is a dict. Naive datetimes are in the source's time zone; null is None. Feature and key expressions must be
-plain columns. The query of a query source is given as a Python function, see `Oracle`.
+plain columns. Queries, conditions and expressions over features are given as Python functions, see `Oracle`.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -40,6 +41,7 @@ class Derived(NamedTuple):
 
 
 Query = Callable[[Row], Derived | None]
+Function = Callable[[Row], Any]
 
 
 def to_utc(moment: datetime, zone: str | None) -> datetime:
@@ -134,12 +136,19 @@ class Oracle:
         Of the view's source; or, if that is a query, of its driver, which is then ``driver``.
     query
         What the query makes of one row of the driver; None if its WHERE leaves it out.
+    functions
+        By its SQL text, what a condition (``where``) says of a row, and what an expression makes of other features.
     """
 
     def __init__(
-        self, view: FeatureView, rows: Sequence[Row], driver: Source | None = None, query: Query | None = None
+        self,
+        view: FeatureView,
+        rows: Sequence[Row],
+        driver: Source | None = None,
+        query: Query | None = None,
+        functions: Mapping[str, Function] | None = None,
     ) -> None:
-        self.view, self.driver = view, driver or view.source
+        self.view, self.driver, self.functions = view, driver or view.source, functions or {}
         self._made: dict[int, Fact | None] = {}
         versions = facts(self.driver, rows)
         for fact in versions:
@@ -207,17 +216,54 @@ class Oracle:
             return {f.name: None for f in self.view.features}
         if (key, r) not in self._found:
             seen = self.visible(key, r)
-            self._found[key, r] = {f.name: _feature(f, seen, r) for f in self.view.features}
+            self._found[key, r] = {f.name: self._feature(f, seen, r) for f in self.view.features}
         stale = self.expired(key, r, r if now is None else now)
-        return {name: None if name in stale else value for name, value in self._found[key, r].items()}
+        fresh = {name: None if name in stale else value for name, value in self._found[key, r].items()}
+        return {f.name: self._computed(f, fresh, stale) for f in self.view.features}
+
+    def _feature(self, feature: Feature, seen: list[Fact], r: int) -> Any:
+        """A feature over the rows seen at ``r``; of an expression, nothing yet."""
+        if feature.kind == "expr":
+            return None
+        end = r - length(feature.offset)
+        looked_at = [f for f in seen if _within(feature, self.view.source, f, end)]
+        if feature.where is not None:
+            looked_at = [f for f in looked_at if self.functions[feature.where](f.row) is True]
+        return _value(feature, looked_at, r)
+
+    def _computed(self, feature: Feature, values: Mapping[str, Any], stale: set[str]) -> Any:
+        """An expression's value, from what the features it names are worth; any other feature's own value."""
+        if feature.expression is None:
+            return values[feature.name]
+        if feature.name in stale:
+            return None
+        named = {f.name: self._computed(f, values, stale) for f in self._named(feature)}
+        return self.functions[feature.expression](named)
+
+    def _named(self, feature: Feature) -> list[Feature]:
+        words = re.findall(r"[A-Za-z_]\w*", feature.expression or "")
+        return [f for f in self.view.features if f.name in words]
 
     def expired(self, key: tuple[Any, ...], r: int, now: int) -> set[str]:
-        """The latest values at ``r`` that a ttl has made null at ``now``."""
+        """The latest values at ``r`` that a ttl has made null at ``now``, and the expressions of such values."""
         if self.view.ttl is None or None in key:
             return set()
         oldest, seen = now - length(self.view.ttl), self.visible(key, r)
-        latest = {f.name: _latest(f, seen) for f in self.view.features if f.kind in ("row", "last") and not f.window}
-        return {name for name, fact in latest.items() if fact and fact.event is not None and fact.event < oldest}
+        stale = set()
+        for feature in self.view.features:
+            if feature.kind in ("row", "vector", "last") and not feature.window and not feature.offset:
+                chosen = seen
+                if feature.where is not None:
+                    chosen = [f for f in seen if self.functions[feature.where](f.row) is True]
+                fact = _latest(feature, chosen)
+                if fact is not None and fact.event is not None and fact.event < oldest:
+                    stale.add(feature.name)
+        return stale | {f.name for f in self.view.features if self._rests_on(f, stale)}
+
+    def _rests_on(self, feature: Feature, stale: set[str]) -> bool:
+        """Whether an expression is computed from one of these, directly or not."""
+        named = self._named(feature)
+        return any(f.name in stale or self._rests_on(f, stale) for f in named)
 
 
 def _sortable(id: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -227,26 +273,39 @@ def _sortable(id: tuple[Any, ...]) -> tuple[Any, ...]:
 def _latest(feature: Feature, seen: list[Fact]) -> Fact | None:
     """The fact a latest value comes from, if it has one."""
     assert feature.column is not None
-    candidates = seen[-1:] if feature.kind == "row" else seen
+    candidates = seen[-1:] if feature.kind in ("row", "vector") else seen
     filled = [f for f in candidates if not _null(f.row[feature.column])]
     if not filled:
         return None
     return filled[-1]
 
 
-def _feature(feature: Feature, seen: list[Fact], r: int) -> Any:
-    if feature.window is not None:
-        begin = r - length(feature.window)
-        seen = [f for f in seen if f.event is not None and f.event >= begin]
+def _within(feature: Feature, source: Source, fact: Fact, end: int) -> bool:
+    """Whether a row's event time lies in the feature's window, which ends at ``end``."""
+    if source.timestamp is None:
+        return True
+    assert fact.event is not None
+    if fact.event > end or (fact.event == end and not source.effective and feature.kind != "lag"):
+        return False
+    return feature.window is None or fact.event >= end - length(feature.window)
+
+
+def _value(feature: Feature, seen: list[Fact], r: int) -> Any:
     if feature.kind == "count":
         return len(seen)
+    if feature.kind == "time_since_last":
+        return (r - (seen[-1].event or 0)) / 10**6 if seen else None
     assert feature.column is not None
-    if feature.kind in ("row", "last"):
+    if feature.kind in ("row", "vector", "last", "lag"):
         latest = _latest(feature, seen)
         return None if latest is None else latest.row[feature.column]
     found = [f.row[feature.column] for f in seen if not _null(f.row[feature.column])]
     if feature.kind == "first":
         return found[0] if found else None
+    if feature.kind == "last_n":
+        assert feature.n is not None
+        newest = list(reversed(found))[: feature.n]
+        return [*newest, *[None] * (feature.n - len(newest))] if newest else None
     return aggregate(feature.kind, found, feature.q)
 
 
@@ -260,6 +319,8 @@ def aggregate(kind: str, found: list[Any], q: float | None = None) -> Any:
         return len(set(found))
     if not found:
         return None
+    if kind == "mode":
+        return _mode(found)
     if kind == "sum":
         return _sum(found)
     if kind == "mean":
@@ -274,6 +335,15 @@ def aggregate(kind: str, found: list[Any], q: float | None = None) -> Any:
         assert q is not None
         return _quantile(sorted(found), q)
     raise ValueError(f"no aggregate is called {kind!r}")
+
+
+def _mode(found: list[Any]) -> Any:
+    """The most frequent value; of several, the one whose last occurrence comes last."""
+    seen: dict[Any, int] = {}
+    for value in found:
+        seen[value] = seen.get(value, 0) + 1
+    most = max(seen.values())
+    return next(value for value in reversed(found) if seen[value] == most)
 
 
 def _sum(found: list[Any]) -> Any:
@@ -308,6 +378,8 @@ def same(a: Any, b: Any) -> bool:
     """Equal, floats within 1e-9 relative, and of one type: 1 is not true."""
     if a is None or b is None or type(a) is not type(b):
         return a is b
+    if isinstance(a, list):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     if isinstance(a, float):
         if math.isnan(a) or math.isnan(b):
             return math.isnan(a) and math.isnan(b)

@@ -79,7 +79,7 @@ class World:
 
 
 def with_times(source: Source, table: pa.Table) -> pa.Table:
-    """``__event``, ``__known`` and ``__seq``, by DESIGN §3.1."""
+    """``__event``, ``__known``, ``__seq`` and, where there are ids, ``__deleted``, by DESIGN §3.1."""
     kind = pa.timestamp("us", tz="UTC")
     if source.timestamp is not None:
         events = table.column(source.timestamp).to_pylist()
@@ -87,6 +87,9 @@ def with_times(source: Source, table: pa.Table) -> pa.Table:
         delay = timedelta(microseconds=source.delay_us)
         known = [None if e is None or c is None else max(e + delay, c) for e, c in zip(events, created, strict=True)]
         table = table.append_column("__event", pa.array(events, kind)).append_column("__known", pa.array(known, kind))
+    if source.id:
+        gone = table.column(source.deleted).to_pylist() if source.deleted else [False] * table.num_rows
+        table = table.append_column("__deleted", pa.array(list(map(bool, gone)), pa.bool_()))
     return table.append_column("__seq", pa.array(np.arange(table.num_rows), pa.int64()))
 
 

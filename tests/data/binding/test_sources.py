@@ -267,7 +267,7 @@ def test_a_table_that_is_not_in_the_lake(world: World) -> None:
     with pytest.raises(DataError, match="'source/raw' is not in the lake yet; `headway run` copies it"):
         world.binder.columns(source)
     assert world.binder.newest() is None
-    assert world.binder.sql(source) == 'select * from "source/raw"'
+    assert world.binder.sql(source) == """select * not similar to '__arrived|__deleted' from "source/raw\""""
 
 
 def test_facts_about_sources(taxi: World) -> None:

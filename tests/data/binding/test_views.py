@@ -6,12 +6,14 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
 from tests.data.binding.conftest import World, at, us
 
 import headway as hw
+from headway.data.binding._view import fingerprint as digest
 from headway.define import Entity, FeatureView, Source
 from headway.define.records import BEGINNING, FOREVER, FeaturePlan, Field, ViewPlan
 from headway.errors import BindingError, DataError
@@ -32,6 +34,7 @@ SCHEMA = pa.schema(
         "when": UTC_US,
         "naive": pa.timestamp("us"),
         "listed": pa.list_(pa.int64()),
+        "vector": pa.list_(pa.float32()),
         "pair": pa.struct({"a": pa.int64()}),
         "odd name": pa.int32(),
     }
@@ -39,7 +42,7 @@ SCHEMA = pa.schema(
 ROW = {
     "id": 1, "ts": at(1), "seen": at(2), "i8": 3, "u32": 4, "f32": 0.5, "dec": Decimal("1.25"), "text": "x",
     "flag": True, "day": date(2024, 1, 5), "when": at(7), "naive": datetime.fromisoformat("2024-01-01T07:00"),
-    "listed": [1], "pair": {"a": 8}, "odd name": 9,
+    "listed": [1], "vector": [0.5, 2.0], "pair": {"a": 8}, "odd name": 9,
 }  # fmt: skip
 
 
@@ -86,6 +89,25 @@ def view(world: World, features: Any, *, key: str = "id", name: str = "v", **kwa
         (hw.first("flag"), "bool", True),
         (hw.last("i8 / 2"), "double", 1.5),
         (hw.last("epoch(seen - ts)"), "double", 3600.0),
+        (hw.median("i8"), "double", 3),
+        (hw.mode("text"), "string", "x"),
+        (hw.approx_nunique("text"), "int64", "x"),
+        (hw.time_since_last(), "double", None),
+        (hw.time_since_last(where="flag"), "double", True),
+        (hw.lag("i8", "7d"), "int64", 3),
+        (hw.last_n("dec", 2), "fixed_size_list<item: double>[2]", 1.25),
+        (hw.last_n("text", 1), "fixed_size_list<item: string>[1]", "x"),
+        (hw.vector("vector", 2), "fixed_size_list<item: float>[2]", [0.5, 2.0]),
+        (hw.vector("listed", 1), "fixed_size_list<item: double>[1]", [1.0]),
+        (hw.vector("[i8, f32]", 2), "fixed_size_list<item: float>[2]", [3.0, 0.5]),
+        (hw.vector("array_value(1.5::double, i8)", 2), "fixed_size_list<item: double>[2]", [1.5, 3.0]),
+        (hw.count(where="flag"), "int64", True),
+        (hw.count(where="i8 > 3 -- many"), "int64", None),
+        (hw.count(where="rows.text is null or flag"), "int64", True),
+        (hw.sum("i8", where="flag"), "int64", 3),
+        (hw.sum('"odd name"', where="not flag"), "int64", None),
+        (hw.last("text", where="f32 < 1"), "string", "x"),
+        (hw.mean("odd name", where="flag", offset="7d"), "double", 9),
     ],
     ids=str,
 )
@@ -94,6 +116,90 @@ def test_types_and_values(world: World, feature: Any, type_: str, value: Any) ->
     (plan,) = world.binder.view(made).features
     assert plan.type == type_
     assert value is None if plan.column is None else world.events(made).values[plan.column].to_pylist() == [value]
+
+
+def test_conditions_share_a_column_where_they_are_the_same(world: World) -> None:
+    features = {
+        "a": hw.count(where="flag"),
+        "b": hw.time_since_last(where="flag", window=["1d", "2d"]),
+        "c": hw.mean("i8", where="flag", offset="1h"),
+        "d": hw.mode("i8", where="flag"),
+        "e": hw.lag("i8", "2h", within="1h"),
+    }
+    plan = world.binder.view(view(world, features, refresh="1h"))
+    hour = 3_600_000_000
+    assert plan.features == (
+        FeaturePlan("a", "count", "int64", "__c0"),
+        FeaturePlan("b_1d", "time_since_last", "double", "__c0", 24 * hour),
+        FeaturePlan("b_2d", "time_since_last", "double", "__c0", 48 * hour),
+        FeaturePlan("c", "mean", "double", "__c1", offset=hour),
+        FeaturePlan("d", "mode", "int64", "__c1"),
+        FeaturePlan("e", "lag", "int64", "__c2", hour, offset=2 * hour),
+    )
+    assert plan.longest_window == 48 * hour
+
+
+EXPRS: list[tuple[dict[str, Any], dict[str, tuple[str, Any]]]] = [
+    ({"e": hw.expr("n + 1"), "n": hw.count()}, {"e": ("int64", 1)}),
+    ({"n": hw.count(), "e": hw.expr("n / 2")}, {"e": ("double", 0.0)}),
+    ({"n": hw.count(), "e": hw.expr("n > 0")}, {"e": ("bool", False)}),
+    ({"a": "i8", "e": hw.expr("coalesce(A, -1)")}, {"e": ("int64", -1)}),
+    ({"a": "i8", "e": hw.expr("v.a * 1.5 -- more")}, {"e": ("double", None)}),
+    ({"t": "text", "e": hw.expr("coalesce(t, 'none')")}, {"e": ("string", "none")}),
+    ({"w": "when", "e": hw.expr("coalesce(w, timestamptz '1970-01-01 00:00:01Z')")}, {"e": ("timestamp[us, tz=UTC]", 10**6)}),
+    ({"w": "when", "e": hw.expr("coalesce(w, date '1970-01-03')::date"), "f": hw.expr("e + 1")},
+     {"e": ("date32[day]", 2), "f": ("date32[day]", 3)}),
+    ({"n": hw.count(), "e": hw.expr("n::double / 0")}, {"e": ("double", "nan")}),
+    ({"v": hw.vector("vector", 2), "e": hw.expr("list_sum(v::double[])")}, {"e": ("double", None)}),
+    ({"l": hw.last_n("i8", 2), "e": hw.expr("l[1] - l[2]")}, {"e": ("int64", None)}),
+    ({"f": hw.expr("e * 2"), "g": hw.expr("f + e"), "e": hw.expr("n + 1"), "n": hw.count()},
+     {"e": ("int64", 1), "f": ("int64", 2), "g": ("int64", 3)}),
+    ({"e": hw.expr("1"), "n": hw.count()}, {"e": ("int64", 1)}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("features", "bound"), EXPRS, ids=str)
+def test_expressions_have_types_and_values_over_nothing(world: World, features: Any, bound: Any) -> None:
+    plan = world.binder.view(view(world, features))
+    assert [f.name for f in plan.features] == list(features)
+    for name, (type_, nothing) in bound.items():
+        (found,) = [f for f in plan.features if f.name == name]
+        assert (found.kind, found.type) == ("expr", type_)
+        if nothing is not None:
+            assert found.nothing == nothing
+        if nothing == "nan":
+            assert found.empty != found.empty
+
+
+def test_expressions_of_latest_values_age_with_them(world: World) -> None:
+    features = {
+        "n": hw.count(),
+        "a": "i8",
+        "of_a": hw.expr("coalesce(a, n)"),
+        "of_of_a": hw.expr("of_a + n"),
+        "of_n": hw.expr("n + 1"),
+        "old": hw.last("i8", offset="1d"),
+        "of_old": hw.expr("old + 1"),
+    }
+    plan = world.binder.view(view(world, features, refresh="1h", ttl="1d"))
+    assert [f.name for f in plan.features if f.is_latest] == ["a", "of_a", "of_of_a"]
+
+
+def test_old_plans_are_read_and_new_ones_kept(world: World) -> None:
+    old = b'{"name":"a","kind":"mean","type":"double","column":"__c0","window":5,"q":null}'
+    assert msgspec.json.decode(old, type=FeaturePlan) == FeaturePlan("a", "mean", "double", "__c0", 5)
+    for features, _ in EXPRS:
+        plan = world.binder.view(view(world, features))
+        assert msgspec.json.decode(msgspec.json.encode(plan), type=ViewPlan) == plan
+
+
+def test_what_plans_have_come_to_hold_leaves_other_fingerprints_alone() -> None:
+    """Were it to change, every view would have to be materialized again after an upgrade."""
+    features = (FeaturePlan("a", "mean", "double", "__c0", 5), FeaturePlan("n", "count", "int64"))
+    plan = ViewPlan("v", "", "s", ("t",), "select 1", (Field("k", "int64"),), features, refresh=3)
+    assert digest(plan, [Source("s", path="x.csv", timestamp="t")]) == "4325d93e76d56cc7844def26723f2a94"
+    other = msgspec.structs.replace(plan, features=(features[0], msgspec.structs.replace(features[1], offset=1)))
+    assert digest(other, []) != digest(plan, [])
 
 
 def test_one_column_for_each_expression_and_type(world: World) -> None:
@@ -148,6 +254,26 @@ def test_keys(world: World, key: str, type_: str) -> None:
         ({"f": "i8", "g": "now() - ts"}, "id", "feature 'g' (now() - ts): NOW() gives another value each time"),
         ({"f": "i8, f32"}, "id", "feature 'f' (i8, f32): write a single expression"),
         ({"f": "i8", "g": "i8 + text + day"}, "id", "'i8 + text + day' does not fit source 'rows': "),
+        ({"f": hw.count(where="i9 > 1")}, "id", "feature 'f', count, where: in source 'rows' there is no column 'i9'"),
+        ({"f": hw.count(where="i8")}, "id", "feature 'f', count: where is a condition, true or false, and 'i8' is int8"),
+        ({"f": hw.sum("i8", where="count(i8) > 1")}, "id", "count(i8) > 1): COUNT(i8) adds up rows"),
+        ({"f": hw.sum("i8", where="ts > now()")}, "id", "NOW() gives another value each time"),
+        ({"f": hw.mode("listed")}, "id", "'listed' is list<"),
+        ({"f": hw.vector("text", 3)}, "id", "feature 'f', vector: 'text' is string, and a vector is a list of numbers"),
+        ({"f": hw.vector("[text]", 3)}, "id", "and a vector is a list of numbers"),
+        ({"f": hw.vector("array_value(1.5, 2)", 3)}, "id", "'array_value(1.5, 2)' has 2 dimensions, not 3"),
+        ({"f": hw.expr("g + 1"), "g": hw.expr("h"), "h": hw.expr("f")}, "id", "computed from itself: f → g → h → f"),
+        ({"f": hw.expr("f + 1")}, "id", "feature 'f' is computed from itself: f → f"),
+        ({"f": hw.expr("i8 + 1"), "i9": "i8"}, "id",
+         "feature 'f' (i8 + 1): it is computed from features of the same view, and there is no column 'i8'; there are: f, i9"),
+        ({"f": hw.expr("sum(n)"), "n": hw.count()}, "id", "feature 'f' (sum(n)): SUM(n) adds up rows"),
+        ({"f": hw.expr("lag(n) over ()"), "n": hw.count()}, "id", "looks at other rows"),
+        ({"f": hw.expr("n + random()"), "n": hw.count()}, "id", "RANDOM() gives another value each time"),
+        ({"f": hw.expr("n + now()"), "n": hw.count()}, "id", "NOW() gives another value each time"),
+        ({"f": hw.expr("t + 1"), "t": "day::varchar"}, "id", "it does not fit the features it names: "),
+        ({"f": hw.expr("[n, n]"), "n": hw.count()}, "id", "it is list<"),
+        ({"f": hw.expr("n + 1"), "n": hw.count(), "N": hw.count()}, "id", "SQL cannot tell 'n' from 'N'"),
+        ({"f": hw.expr("'a'::int + n"), "n": hw.count()}, "id", "feature 'f' ('a'::int + n): over no rows at all, "),
         ({"f": "nosuch(i8)"}, "id", "'nosuch(i8)' does not fit source 'rows': "),
     ],
     ids=lambda value: str(value)[:40],
@@ -244,6 +370,9 @@ OTHER: list[dict[str, Any]] = [
     {"features": {"f": hw.mean("i8", window="2d")}},
     {"features": {"g": hw.mean("i8", window="1d")}},
     {"features": {"f": hw.mean("i8 + 1", window="1d")}},
+    {"features": {"f": hw.mean("i8", window="1d", where="flag")}},
+    {"features": {"f": hw.mean("i8", window="1d", offset="1h")}},
+    {"features": {"f": hw.mean("i8", window="1d"), "e": hw.expr("f + 1")}},
     {"key": "u32"},
     {"source": {"timezone": "Europe/Lisbon"}},
     {"source": {"effective": True}},

@@ -22,34 +22,56 @@ class Version:
 
 def value_at_r(plan: ViewPlan, feature: FeaturePlan, versions: list[Version], key: tuple[Any, ...], r: int) -> Any:
     """The feature's value at r; ``"expired"`` where it is null because it is too old."""
+    if feature.kind == "expr":
+        values = [value_at_r(plan, each, versions, key, r) for each in plan.features if each.name in feature.inputs]
+        return "expired" if "expired" in values else sum_of(values)
     rows = sorted(
         (v for v in versions if v.key == key and _visible(plan, v, r) and _in_window(plan, feature, v, r)),
         key=lambda v: (v.event, v.known, v.rank),
     )
-    if feature.kind == "count":
-        return len(rows)
+    if feature.column is None:
+        return len(rows) if feature.kind == "count" else (r - rows[-1].event) / 1e6 if rows else None
     if feature.kind == "row":
         rows = rows[-1:]
     rows = [v for v in rows if not _missing(v.values[feature.column])]
     values = [v.values[feature.column] for v in rows]
-    if feature.kind == "nunique":
-        return len(set(values))
+    if feature.kind in ("count", "nunique"):
+        return len(values if feature.kind == "count" else set(values))
     if not values:
         return None
-    if feature.kind in ("row", "last", "first"):
+    if feature.kind == "time_since_last":
+        return (r - rows[-1].event) / 1e6
+    if feature.kind == "last_n":
+        assert feature.n is not None
+        return (values[::-1] + [None] * feature.n)[: feature.n]
+    if feature.kind == "mode":
+        return max(values, key=lambda value: (values.count(value), max(i for i, v in enumerate(values) if v == value)))
+    if feature.kind in ("row", "last", "first", "lag"):
         chosen = rows[0 if feature.kind == "first" else -1]
-        old = plan.ttl is not None and feature.window is None and feature.kind != "first" and chosen.event != BEGINNING
+        ages = feature.kind in ("row", "last") and feature.window is None and not feature.offset
+        old = plan.ttl is not None and ages and chosen.event != BEGINNING
         return "expired" if old and chosen.event < r - plan.ttl else chosen.values[feature.column]
     return _aggregate(feature, values)
 
 
 def _visible(plan: ViewPlan, v: Version, r: int) -> bool:
-    before = plan.timeless or v.event < r or (plan.effective and v.event == r)
-    return before and v.known <= r < v.until
+    return v.known <= r < v.until
 
 
 def _in_window(plan: ViewPlan, feature: FeaturePlan, v: Version, r: int) -> bool:
-    return feature.window is None or plan.timeless or v.event >= r - feature.window
+    end = r - feature.offset
+    closed = plan.effective or feature.kind == "lag"
+    before = plan.timeless or v.event < end or (closed and v.event == end)
+    return before and (feature.window is None or plan.timeless or v.event >= end - feature.window)
+
+
+def sum_of(values: list[Any]) -> Any:
+    """What the exprs of the worlds compute: the inputs that are there, added up; -1 if none is."""
+    return (
+        sum((float(value) for value in values if value is not None), 0.0)
+        if any(value is not None for value in values)
+        else -1.0
+    )
 
 
 def _missing(value: Any) -> bool:

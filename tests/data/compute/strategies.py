@@ -38,12 +38,13 @@ COLUMNS = {
 }
 NUMBERS, ANY = ("i", "f", "b", "u"), tuple(COLUMNS)
 KINDS = ("row", "last", "first", "count", "sum", "mean", "min", "max", "std", "quantile", "nunique")
+KINDS += ("mode", "mode", "time_since_last", "lag", "last_n")
 
 
 def result_type(kind: str, column: str) -> str:
     if kind in ("count", "nunique"):
         return "int64"
-    if kind in ("mean", "std", "quantile"):
+    if kind in ("mean", "std", "quantile", "time_since_last"):
         return "double"
     if kind == "sum":
         return "double" if column == "f" else "int64"
@@ -51,13 +52,44 @@ def result_type(kind: str, column: str) -> str:
 
 
 @st.composite
-def features(draw: st.DrawFn, number: int, windows: bool) -> FeaturePlan:
-    kind = draw(st.sampled_from(KINDS))
+def features(draw: st.DrawFn, number: int, timed: bool) -> FeaturePlan:
+    kind = draw(st.sampled_from(KINDS if timed else [k for k in KINDS if k not in ("time_since_last", "lag")]))
     column = draw(st.sampled_from(NUMBERS if kind in ("sum", "mean", "std", "quantile") else ANY))
-    window = draw(st.sampled_from([None, 1, 3, 7, 2**62])) if windows and kind != "row" else None
+    windowed = timed and kind != "row"
+    window = draw(st.sampled_from([None, 1, 3, 7, 2**62])) if windowed else None
+    offset = draw(st.sampled_from([0, 0, 0, 1, 2, 6, 2**62])) if windowed and kind != "lag" else 0
+    if kind == "lag":
+        offset = draw(st.sampled_from([1, 2, 6]))
     q = draw(st.sampled_from([0.0, 0.3, 0.5, 0.9, 1.0])) if kind == "quantile" else None
-    name = None if kind == "count" else column
-    return FeaturePlan(f"x{number}", kind, result_type(kind, column), name, window, q)
+    whole = kind in ("count", "time_since_last") and draw(st.booleans())
+    n = draw(st.sampled_from([1, 2, 5])) if kind == "last_n" else None
+    type_ = result_type(kind, column) if n is None else str(pa.list_(COLUMNS[column][0], n))
+    return FeaturePlan(f"x{number}", kind, type_, None if whole else column, window, q, offset, n)  # type: ignore[arg-type]
+
+
+@st.composite
+def expressions(draw: st.DrawFn, features: list[FeaturePlan]) -> list[FeaturePlan]:
+    """Sums of some numbers among the features, and of such sums; they may come first."""
+    found = list(features)
+    for number in range(draw(st.integers(0, 2))):
+        numbers = [f for f in found if f.type in ("int64", "double")]
+        some = [f for f in numbers if draw(st.booleans())]
+        values = ", ".join(f"{f.name}::double" for f in some)
+        found.insert(
+            draw(st.integers(0, len(found))),
+            FeaturePlan(
+                f"e{number}",
+                "expr",
+                "double",
+                expression=f"coalesce(list_sum([{values}]), -1)::double" if some else "-1::double",
+                inputs=tuple(f.name for f in some),
+                expires=any(f.is_latest for f in some),
+                nothing=float(sum(float(f.empty) for f in some if f.empty is not None))
+                if any(f.empty is not None for f in some)
+                else -1.0,
+            ),
+        )
+    return found
 
 
 @st.composite
@@ -71,7 +103,7 @@ def plans(draw: st.DrawFn) -> ViewPlan:
         tables=(),
         sql="",
         keys=draw(st.sampled_from(KEYS)),
-        features=tuple(draw(features(i, windows=shape != "timeless")) for i in range(count)),
+        features=tuple(draw(expressions([draw(features(i, shape != "timeless")) for i in range(count)]))),
         refresh=draw(st.sampled_from([None, None, 1, 4])),
         lag=draw(st.sampled_from([0, 0, 2])),
         ttl=draw(st.sampled_from([None, 0, 3, 8])),

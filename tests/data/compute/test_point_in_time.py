@@ -20,12 +20,16 @@ TIMES = st.integers(-6, 30)
 
 def plain(column: pa.Array | pa.ChunkedArray) -> list[Any]:
     """Values as the worlds write them: instants as integers."""
+    if pa.types.is_fixed_size_list(column.type):
+        return [None if each.as_py() is None else plain(each.values) for each in column]
     if pa.types.is_temporal(column.type):
         column = column.cast(pa.int64()) if not pa.types.is_date32(column.type) else column.cast(pa.int32())
     return column.to_pylist()
 
 
 def same(got: Any, expected: Any) -> bool:
+    if isinstance(expected, list):
+        return len(got or []) == len(expected) and all(same(a, b) for a, b in zip(got, expected, strict=True))
     if isinstance(expected, float) and isinstance(got, float):
         return math.isclose(got, expected, rel_tol=1e-9, abs_tol=1e-300)
     return got == expected and isinstance(got, bool) == isinstance(expected, bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import datetime
 import decimal
 import math
@@ -289,6 +290,7 @@ def test_dates_are_keys_too() -> None:
 
 
 KINDS = {"count": "int64", "sum": "double", "mean": "double", "std": "double", "min": "double", "max": "double"}
+KINDS |= {"mode": "double", "lag": "double", "last_n": "fixed_size_list<item: double>[5]"}
 KINDS |= {"first": "double", "last": "double", "nunique": "int64", "quantile": "double", "row": "double"}
 
 
@@ -302,7 +304,8 @@ def test_many_rows_agree_with_a_scan(
         monkeypatch.setattr("headway.data.compute._engine._CHUNK", 64)
         monkeypatch.setattr("headway.data.compute._order._LONG", 0)
         monkeypatch.setattr("headway.data.compute._tree._CROWD", 100)
-        monkeypatch.setattr("headway.data.compute._aggregate._MOST", 50)
+        monkeypatch.setattr("headway.data.compute._engine.LATE", ())
+        monkeypatch.setattr("headway.data.compute._sweep._ROWS", 100)
     rng = np.random.default_rng(7)
     n = 4_000
     event = rng.integers(0, 3_000, n)
@@ -314,11 +317,11 @@ def test_many_rows_agree_with_a_scan(
     events = events_of(
         {"c": pa.array(values, mask=missing)}, event, known, until, pa.table({"k": pa.array(key, pa.int64())})
     )
-    windows = (None, 40, 150, 1_000)
+    windows = ((None, 0), (40, 0), (150, 0), (1_000, 0), (None, 200), (150, 400))
     features = [
-        FeaturePlan(f"{kind}_{window}", kind, type_, None if kind == "count" else "c", window, 0.9)  # type: ignore[arg-type]
+        FeaturePlan(f"{kind}_{window}_{offset}", kind, type_, None if kind == "count" else "c", window, 0.9, offset, 5)  # type: ignore[arg-type]
         for kind, type_ in KINDS.items()
-        for window in (windows if kind != "row" else (None,))
+        for window, offset in (windows if kind != "row" else windows[:1])
     ]
     t = rng.integers(0, 4_000, 150)
     asked = rng.integers(0, 2, 150)
@@ -327,8 +330,10 @@ def test_many_rows_agree_with_a_scan(
     order = np.lexsort((events.rank, known, event))
     for feature in features:
         for row, (k, r) in enumerate(zip(asked, t, strict=True)):
-            since = BEGINNING if feature.window is None else r - feature.window
-            seen = order[((key == k) & (event < r) & (event >= since) & (known <= r) & (r < until))[order]]
+            end = r - feature.offset
+            since = BEGINNING if feature.window is None else end - feature.window
+            old = event <= end if feature.kind == "lag" else event < end
+            seen = order[((key == k) & old & (event >= since) & (known <= r) & (r < until))[order]]
             expected = scan(feature, values, missing, seen)
             value = got[feature.name][row].as_py()
             assert value == expected or math.isclose(value, expected, rel_tol=1e-9), (feature, k, r)
@@ -347,7 +352,10 @@ def scan(feature: FeaturePlan, values: np.ndarray, missing: np.ndarray, seen: np
     by_kind = {
         "row": lambda: present[-1],
         "last": lambda: present[-1],
+        "lag": lambda: present[-1],
         "first": lambda: present[0],
+        "last_n": lambda: [*present[:-6:-1], *[None] * 5][:5],
+        "mode": lambda: most_frequent(present.tolist()),
         "sum": lambda: math.fsum(present),
         "mean": lambda: math.fsum(present) / len(present),
         "std": lambda: statistics.stdev(present.tolist()) if len(present) > 1 else None,
@@ -356,3 +364,131 @@ def scan(feature: FeaturePlan, values: np.ndarray, missing: np.ndarray, seen: np
         "quantile": lambda: np.quantile(present, feature.q),
     }
     return by_kind[feature.kind]()
+
+
+def most_frequent(values: list[Any]) -> Any:
+    counts = collections.Counter(values)
+    return next(value for value in reversed(values) if counts[value] == max(counts.values()))
+
+
+def test_of_equally_frequent_values_the_one_seen_last_is_the_mode() -> None:
+    assert over_all("mode", pa.array(["b", "a", "a", "b", "c"]), "string") == "b"
+    assert over_all("mode", pa.array([1, 2, None, None]), "int64") == 2
+    assert over_all("mode", pa.array([None], pa.bool_()), "bool") is None
+
+
+def test_a_lag_sees_the_row_at_its_very_moment_and_corrections_known_since() -> None:
+    plan = plan_of(
+        FeaturePlan("x", "lag", "int64", "c", None, offset=10), FeaturePlan("n", "count", "int64", offset=10)
+    )
+    # the row of 5 is corrected at 12, and the correction is known from then on
+    events = events_of({"c": pa.array([1, 2, 3])}, [0, 5, 5], np.array([0, 5, 12]), np.array([FOREVER, 12, FOREVER]))
+    got = at(plan, events, pa.table({"k": [1] * 5}), np.array([9, 10, 14, 15, 16]))
+    assert got["x"].to_pylist() == [None, 1, 1, 3, 3]
+    assert got["n"].to_pylist() == [0, 0, 1, 1, 2]
+
+
+def test_a_window_with_an_offset_counts_what_is_known_now() -> None:
+    plan = plan_of(FeaturePlan("n", "count", "int64", None, 10, offset=10))
+    events = events_of({}, [3, 9, 10, 12], np.array([3, 25, 10, 12]))
+    assert at(plan, events, pa.table({"k": [1] * 4}), np.array([14, 20, 25, 100]))["n"].to_pylist() == [1, 1, 3, 0]
+
+
+def test_keys_change_when_rows_grow_older_than_an_offset() -> None:
+    key = pa.table({"k": pa.array([1, 2, 3, 4], pa.int64())})
+    events = events_of({"c": pa.array(range(4))}, [100, 109, 111, 40], keys=key)
+    lag = plan_of(FeaturePlan("x", "lag", "int64", "c", None, offset=100))
+    assert changed_keys(lag, events, 205, 210)["k"].to_pylist() == [2]
+    windowed = plan_of(FeaturePlan("n", "count", "int64", None, 10, offset=100))
+    assert changed_keys(windowed, events, 205, 210)["k"].to_pylist() == [1, 2]
+    assert (lag.longest_window, windowed.longest_window) == (100, 110)
+    assert not lag.online
+    assert not windowed.online
+
+
+def test_time_since_the_last_row_changes_for_every_key_that_has_one() -> None:
+    plan = plan_of(FeaturePlan("s", "time_since_last", "double"), refresh=1_000_000)
+    events = events_of({}, [0, 3_500_000], keys=pa.table({"k": pa.array([1, 2], pa.int64())}))
+    got = snapshot(plan, events, 4_000_000)
+    assert got.features["s"].to_pylist() == [4.0, 0.5]
+    assert changed_keys(plan, events, 3_000_000, 4_000_000)["k"].to_pylist() == [1, 2]
+    within = plan_of(FeaturePlan("s", "time_since_last", "double", None, 2_000_000), refresh=1_000_000)
+    assert snapshot(within, events, 4_000_000).features["s"].to_pylist() == [None, 0.5]
+    assert changed_keys(within, events, 3_000_000, 4_000_000)["k"].to_pylist() == [2]
+    far = events_of({}, [BEGINNING + 1])
+    assert at(plan, far, ONE_KEY, np.array([FOREVER]))["s"].to_pylist() == pytest.approx([2**64 / 1e6])
+
+
+def expr(name: str, sql: str, *inputs: str, **options: Any) -> FeaturePlan:
+    return FeaturePlan(name, "expr", "double", expression=f"cast({sql} as double)", inputs=inputs, **options)
+
+
+def test_expressions_follow_what_they_name_and_are_null_where_the_row_is() -> None:
+    plan = plan_of(
+        expr("twice", "2 * share", "share"),
+        expr("share", "coalesce(n, 0) / 4", "n"),
+        FeaturePlan("n", "count", "int64"),
+        expr("one", "1"),
+    )
+    events = events_of({}, [1, 2])
+    got = at(plan, events, pa.table({"k": [1, None, 2]}), np.array([2, 2, 9]))
+    assert got.to_pydict() == {
+        "twice": [0.5, None, 0.0], "share": [0.25, None, 0.0], "n": [1, None, 0], "one": [1.0, None, 1.0],
+    }  # fmt: skip
+
+
+def test_an_expression_of_a_latest_value_expires_with_it() -> None:
+    plan = plan_of(
+        FeaturePlan("a", "last", "double", "c"),
+        FeaturePlan("b", "row", "double", "d"),
+        expr("either", "coalesce(a, b, -1)", "a", "b", expires=True),
+        ttl=5,
+    )
+    values = {"c": pa.array([1.0, None, None]), "d": pa.array([7.0, 8.0, None])}
+    got = snapshot(plan, events_of(values, [0, 3, 4]), 5)
+    assert got.features.to_pylist() == [{"a": 1.0, "b": None, "either": 1.0}]
+    assert got.event_times["either"].tolist() == [0]
+    late = snapshot(plan, events_of(values, [0, 3, 4]), 6)
+    assert late.features.to_pylist() == [{"a": None, "b": None, "either": None}]
+    assert late.expired["either"].tolist() == [True]
+    none = snapshot(plan, events_of(values, [0, 3, 4]), 6, pa.table({"k": [9]}))
+    assert (none.features["either"].to_pylist(), none.expired["either"].tolist()) == ([-1.0], [False])
+
+
+def test_what_an_expression_cannot_work_out_is_named() -> None:
+    plan = plan_of(FeaturePlan("s", "last", "string", "c"), expr("number", "s::bigint", "s"))
+    with pytest.raises(DataError, match="feature 'number' of view 'v': Could not convert string 'x'"):
+        at(plan, events_of({"c": pa.array(["x"])}, [0]), ONE_KEY, np.array([1]))
+
+
+VECTOR = FeaturePlan("v", "row", "fixed_size_list<item: float>[2]", "c", n=2)
+
+
+def test_vectors_are_those_of_the_latest_row() -> None:
+    array = pa.array([[1, 2], None, [3, math.nan]], pa.list_(pa.float32()))
+    got = at(plan_of(VECTOR), events_of({"c": array}, [0, 1, 2]), pa.table({"k": [1] * 4}), np.arange(4))
+    assert str(got["v"].type) == VECTOR.type
+    assert str(got["v"].to_pylist()) == "[None, [1.0, 2.0], None, [3.0, nan]]"
+    sliced = pa.array([[0], [1, 2]], pa.list_(pa.float32())).slice(1)
+    assert at(plan_of(VECTOR), events_of({"c": sliced}, [0]), ONE_KEY, np.array([1]))["v"].to_pylist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [([[1, 2], [1], []], "2 rows have lists of another length, such as 1"), ([[1, None]], "1 nulls inside its lists")],
+)
+def test_vectors_have_their_dimensions(rows: list[Any], told: str) -> None:
+    events = events_of({"c": pa.array(rows, pa.list_(pa.float32()))}, list(range(len(rows))))
+    with pytest.raises(DataError, match=f"feature 'v' of view 'v' has .*{told}"):
+        at(plan_of(VECTOR), events, ONE_KEY, np.array([9]))
+
+
+@pytest.mark.parametrize("array", TYPED, ids=lambda array: str(array.type))
+def test_the_latest_values_are_of_the_column_s_type(array: pa.Array) -> None:
+    type_ = pa.list_(array.type, 2)
+    plan = plan_of(FeaturePlan("x", "last_n", str(type_), "c", n=2), FeaturePlan("m", "mode", str(array.type), "c"))
+    got = at(plan, events_of({"c": array}, [0, 1, 2, 3]), pa.table({"k": [1, 1, 1]}), np.array([0, 1, 9]))
+    a, b, _, d = array.to_pylist()
+    assert got["x"].type == type_
+    assert got["x"].to_pylist() == [None, [a, None], [d, b]]
+    assert got["m"].to_pylist() == [None, a, d]

@@ -51,6 +51,12 @@ def make_snapshot(plan, columns, **more) -> Snapshot:
     return Snapshot(pa.table({"id": np.arange(rows)}), features, as_of=1000, version=4, **more)
 
 
+def make_snapshot_of(plan, columns, types) -> Snapshot:
+    arrays = [pa.array(column, type_) for column, type_ in zip(columns, types, strict=True)]
+    names = [f.name for f in plan.features]
+    return Snapshot(pa.table({"id": np.arange(len(columns[0]))}), pa.table(arrays, names=names), as_of=1000, version=4)
+
+
 def _type(text):
     named = {"timestamp[us, tz=UTC]": pa.timestamp("us", "UTC"), "decimal128(12, 3)": pa.decimal128(12, 3)}
     return named.get(text) or pa.type_for_alias(text)
@@ -74,6 +80,77 @@ def test_round_trip_of_every_type(data):
     found = stored(plan, snapshot)
     assert found.schema == snapshot.features.schema
     assert found.to_pylist() == snapshot.features.to_pylist()
+
+
+LISTED = sorted(set(TYPES) - {"decimal128(12, 3)"})
+
+
+@given(st.data())
+def test_round_trip_of_lists(data):
+    rows, features, columns = data.draw(st.integers(1, 4)), [], {}
+    for i in range(data.draw(st.integers(1, 5))):
+        kind, n = data.draw(st.sampled_from(LISTED)), data.draw(st.integers(0, 4))
+        item, name = TYPES[kind], f"f{i}"
+        type_ = pa.list_(_type(kind), n) if n else _type(kind)
+        how = data.draw(st.sampled_from(["last_n", "row"])) if n else "row"
+        fewer = st.integers(1, n or 1).flatmap(lambda k, n=n, item=item: st.lists(item, min_size=k, max_size=k))
+        full = st.lists(item, min_size=n, max_size=n)
+        lists = fewer.map(lambda found, n=n: found + [None] * (n - len(found))) if how == "last_n" else full
+        columns[name] = pa.array(
+            data.draw(st.lists(st.none() | (lists if n else item), min_size=rows, max_size=rows)), type_
+        )
+        features.append(FeaturePlan(name, how, str(type_), "c", n=n or None))
+    plan = ViewPlan("view", "ab" * 16, "source", (), "", (Field("id", "int64"),), tuple(features), ttl=10**6)
+    snapshot = Snapshot(pa.table({"id": np.arange(rows)}), pa.table(columns), as_of=1000, version=4)
+    found = stored(plan, snapshot)
+    assert found.schema == snapshot.features.schema
+    assert found.to_pylist() == snapshot.features.to_pylist()
+
+
+def test_lists_as_objects_and_as_a_matrix():
+    types = [pa.list_(pa.float32(), 2), pa.list_(pa.int64(), 3), pa.list_(pa.string(), 2)]
+    features = tuple(
+        FeaturePlan(f"f{i}", "last_n" if i else "row", str(type_), "c", n=type_.list_size)
+        for i, type_ in enumerate(types)
+    )
+    plan = ViewPlan(
+        "view", "ab" * 16, "source", (), "", (Field("id", "int64"),), (*features, FeaturePlan("n", "count", "int64"))
+    )
+    columns = [[[1, float("nan")], None], [[5, 6, None], None], [["a", ""], ["b", None]], [7, 8]]
+    snapshot = make_snapshot_of(plan, columns, [*types, pa.int64()])
+    store = MemoryStore()
+    for chunk in pack(plan, snapshot):
+        store.put_many(chunk)
+    write_watermark(store, plan, Watermark(1000, 4))
+    for ids in ([0, 1], [0], [1]):  # a single row has a way of its own
+        found = OnlineReader(store).read(plan, {"id": ids}, 1000)
+        assert str(found.column("f1").tolist()) == str([columns[1][i] for i in ids])
+        assert found.column("f2").tolist() == [columns[2][i] for i in ids]
+        right = [[5, 6, np.nan], [np.nan] * 3]
+        assert np.array_equal(found.matrix("f1"), np.array([right[i] for i in ids]), equal_nan=True)
+        assert np.isnan(found.floats()[:, :3]).all()
+        assert found.floats()[:, 3].tolist() == [columns[3][i] for i in ids]
+
+
+def test_an_entity_that_is_not_stored_has_the_values_of_no_rows():
+    features = (
+        FeaturePlan("n", "count", "int64"),
+        FeaturePlan("a", "expr", "double", nothing=0.5),
+        FeaturePlan("b", "expr", "string", nothing="none"),
+        FeaturePlan("c", "expr", "timestamp[us, tz=UTC]", nothing=10**6),
+        FeaturePlan("d", "expr", "double", nothing="inf"),
+        FeaturePlan("e", "expr", "bool", nothing=True),
+        FeaturePlan("f", "last", "string", "x"),
+        FeaturePlan("g", "expr", "string", nothing="é"),
+        FeaturePlan("h", "last_n", "fixed_size_list<item: string>[2]", "x", n=2),
+    )
+    plan = ViewPlan("view", "ab" * 16, "source", (), "", (Field("id", "int64"),), features)
+    store = MemoryStore()
+    write_watermark(store, plan, Watermark(1000, 4))
+    found = OnlineReader(store).read(plan, {"id": [9, None, 8]}, 1000).to_arrow().to_pylist()
+    second = dt.datetime(1970, 1, 1, 0, 0, 1, tzinfo=dt.UTC)
+    nothing = {"n": 0, "a": 0.5, "b": "none", "c": second, "d": float("inf"), "e": True, "f": None, "g": "é", "h": None}
+    assert found == [nothing, dict.fromkeys(nothing), nothing]
 
 
 def test_nan_is_a_value_and_not_a_null():

@@ -322,6 +322,22 @@ class TestColumns:
         assert found.column("f1").tolist() == [0]
         assert found.column("f2").tolist() == [None]
 
+    @pytest.mark.parametrize(
+        "names", [None, ["f0", "f5"], ["f5", "f0"], ["f6"], ["f1"], ["f3"], ["f4", "f2"], ["f6", "f1", "f5"]]
+    )
+    @pytest.mark.parametrize("ids", [[1], [2], [1, 1], [2, 1, 3, None], []])
+    @pytest.mark.parametrize("now", [510, 650, 10_000])
+    def test_arrow_all_at_once_is_arrow_one_by_one(self, reader, plan, names, ids, now):
+        bound = reader.bind(plan, names)
+        found = reader.lookup(bound, bound.encode({"id": pa.array(ids, pa.int64())}), now)
+        batch, states = found.to_arrow(), found.states_arrow()
+        batch.validate(full=True)
+        assert batch.schema.names == list(found.features)
+        assert batch.num_rows == len(states) == len(found) == len(ids)
+        for name in found.features:
+            assert batch.column(name).equals(found.array(name))
+            assert states.field(name).equals(found.states(name))
+
     def test_an_unknown_feature(self, reader, plan):
         with pytest.raises(NotFoundError, match="no feature of view 'view'"):
             reader.bind(plan, ["f11"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ import headway as hw
 from headway.data.binding import Binder
 from headway.data.engine import Engine
 from headway.data.lake import Lake, open_lake
-from headway.data.quality import raise_for, run_checks
+from headway.data.quality import raise_for, run_checks, standing
 from headway.define import Check, Source
 from headway.define.records import CheckResult
-from headway.errors import BindingError, CheckFailed, DataError
+from headway.errors import BindingError, CheckFailed, DataError, DefinitionError
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 NOW = int(START.timestamp()) * 1_000_000 + 10 * 3_600_000_000  # ten hours later
@@ -49,17 +49,22 @@ class Bench:
             times = pa.array([START + timedelta(hours=row["ts"]) for row in rows], pa.timestamp("us", tz="UTC"))
             table = table.set_column(table.column_names.index("ts"), "ts", times)
             table = table.append_column("__event", times).append_column("__known", times)
+        if source.id:
+            gone = [bool(source.deleted and row[source.deleted]) for row in rows]
+            table = table.append_column("__deleted", pa.array(gone, pa.bool_()))
         table = table.append_column("__seq", pa.array(np.arange(table.num_rows), pa.int64()))
         self.lake.write(f"source/{source.name}", table, "overwrite")
 
-    def run(self, *checks: Check, rows: Sequence[dict[str, Any]] = ROWS, **kwargs: Any) -> list[CheckResult]:
+    def run(
+        self, *checks: Check, rows: Sequence[dict[str, Any]] = ROWS, now: int = NOW, **kwargs: Any
+    ) -> list[CheckResult]:
         source = Source("rows", path="r.parquet", **({"timestamp": "ts"} | kwargs), checks=checks)
         self.sources["rows"] = source
         self.put(rows, source)
-        return self.check(source)
+        return self.check(source, now)
 
-    def check(self, source: Source) -> list[CheckResult]:
-        return run_checks(source, self.binder, self.lake, self.engine, NOW)
+    def check(self, source: Source, now: int = NOW) -> list[CheckResult]:
+        return run_checks(source, self.binder, self.lake, self.engine, now)
 
     @property
     def binder(self) -> Binder:
@@ -67,7 +72,8 @@ class Bench:
 
     def set_aside(self, name: str = "rows") -> list[dict[str, Any]]:
         files = self.lake.files(f"quarantine/{name}")
-        return self.engine.query("select * from q order by __seq", {"q": files}).to_pylist()
+        sql = "select * from q where __aside_until is null order by __seq"
+        return self.engine.query(sql, {"q": files}).to_pylist()
 
     def kept(self, name: str = "rows") -> list[int]:
         return self.binder.current_rows(self.sources[name], 10**18).sort_by("__seq").column("id").to_pylist()
@@ -152,7 +158,8 @@ def test_rows_that_fail_are_set_aside_and_replaced_by_the_next_run(bench: Bench)
         (3, 'between("x", 0, 1)'),
         (4, 'unique("n")'),
     ]
-    assert set(rows[0]) == {"__check", "id", "ts", "n", "x", "text", "flag", "day", "__event", "__known", "__seq"}
+    ours = {"__check", "__since", "__aside_until", "__event", "__known", "__seq"}
+    assert set(rows[0]) == {"id", "ts", "n", "x", "text", "flag", "day"} | ours
     assert bench.kept() == [1]
     bench.run(*checks, rows=ROWS[:2])
     assert [row["id"] for row in bench.set_aside()] == [2]
@@ -161,10 +168,103 @@ def test_rows_that_fail_are_set_aside_and_replaced_by_the_next_run(bench: Bench)
     assert bench.kept() == [1]
 
 
+def test_quarantine_and_results_remember(bench: Bench) -> None:
+    """Each row knows since when it is set aside, and until when; each check what it found, every time."""
+    check = hw.not_null("n", on_fail="quarantine")
+    later = NOW + 3_600_000_000
+    mended = [row | {"n": 6} for row in ROWS]
+    for rows, now in ((ROWS, NOW), (ROWS, NOW + 1), (mended, later), (ROWS, later + 1)):
+        bench.run(check, rows=rows, now=now)
+    table = bench.engine.query("select * from q", {"q": bench.lake.files("quarantine/rows")}).to_pylist()
+    assert [(row["id"], _micros(row["__since"]), _micros(row["__aside_until"])) for row in table] == [
+        (2, NOW, later),
+        (2, later + 1, None),
+    ]
+    assert standing(bench.lake, "rows") == 1
+    results = bench.engine.query(
+        "select * from c order by checked_at", {"c": bench.lake.files("checks/rows")}
+    ).to_pylist()
+    assert [(_micros(r["checked_at"]), r["check"], r["failed"], r["rows"], r["passed"]) for r in results] == [
+        (NOW, 'not_null("n")', 1, 4, False),
+        (NOW + 1, 'not_null("n")', 1, 4, False),
+        (later, 'not_null("n")', 0, 4, True),
+        (later + 1, 'not_null("n")', 1, 4, False),
+    ]
+
+
+def _micros(at: datetime | None) -> int | None:
+    return None if at is None else round(at.timestamp() * 1e6)
+
+
+def test_null_share_and_types_are_of_the_whole_table(bench: Bench) -> None:
+    found = bench.run(
+        hw.null_share("n", 0.25),
+        hw.null_share("text", 0.2, on_fail="warn"),
+        hw.has_type("n", "int64"),
+        hw.has_type("x", "int64", on_fail="warn"),
+        hw.has_type("gone", "string", on_fail="warn"),
+    )
+    assert [(r.passed, r.detail) for r in found] == [
+        (True, "1 of 4 are null (25.00%)"),
+        (False, "1 of 4 are null (25.00%)"),
+        (True, "it is int64"),
+        (False, "it is double"),
+        (False, "there is no such column"),
+    ]
+
+
+HOURS = [1, 1, 2, 2, 2, 4, 4, 9, 9, 9]  # ten hours are over: of the last nine, 03, 05, 06, 07 and 08 have no row
+
+
+def test_the_rows_of_each_hour_are_counted(bench: Bench) -> None:
+    rows = [ROWS[0] | {"id": n, "ts": hour} for n, hour in enumerate(HOURS)]
+    (found,) = bench.run(hw.volume([(1, 3)], "1h", "UTC", 24), rows=rows)
+    assert (found.failed, found.detail) == (5, "2024-01-01 08:00 has 0 rows, usual are 1 to 3")
+    (found,) = bench.run(hw.volume([(2, 3)], "1h", "UTC", 1), rows=rows)
+    assert found.passed
+    by_hour = [(0, 0)] * 24
+    by_hour[1:5] = [(2, 2), (3, 3), (0, 0), (2, 2)]
+    by_hour[9] = (3, 3)
+    (found,) = bench.run(hw.volume(by_hour, "1h"), rows=rows)
+    assert found.passed
+    shifted = [*by_hour[-2:], *by_hour[:-2]]  # Tallinn is two hours ahead
+    (found,) = bench.run(hw.volume(shifted, "1h", "Europe/Tallinn"), rows=rows)
+    assert found.passed
+    assert not bench.run(hw.volume(shifted, "1h"), rows=rows)[0].passed
+
+
+def test_days_are_those_of_the_zone(bench: Bench) -> None:
+    """2024-01-01 was a Monday. 23 hours of it lie on that day in UTC, but on the next one in Tallinn."""
+    rows = [ROWS[0] | {"id": n, "ts": ts} for n, ts in enumerate([1, 23, 30, 31])]
+    later = NOW + 3 * 24 * 3_600_000_000
+    bounds = [(2, 2), (2, 2), *[(0, 0)] * 5]
+    assert bench.run(hw.volume(bounds), rows=rows, now=later)[0].passed
+    found = bench.run(hw.volume(bounds, "1d", "Europe/Tallinn"), rows=rows, now=later)[0]
+    assert (found.failed, found.detail) == (2, "Tuesday, 2024-01-02 has 3 rows, usual are 2 to 2")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: hw.volume([(1, 2), (1, 2)]), "1 pair or 7, got 2"),
+        (lambda: hw.volume([(3, 2)]), "pairs of whole numbers"),
+        (lambda: hw.volume([(1, 2)], "1w"), "per is one of 1h, 1d"),
+        (lambda: hw.volume([(1, 2)], timezone="Mars"), "'Mars' is not a time zone"),
+        (lambda: hw.volume([(1, 2)], last=0), "last is a number of buckets"),
+        (lambda: hw.volume([(1, 2)], on_fail="quarantine"), "no row can be quarantined"),
+        (lambda: hw.null_share("a", 2), "between 0 and 1"),
+        (lambda: hw.has_type("a", ""), "name of an Arrow type"),
+    ],
+)
+def test_nonsense_is_refused_where_it_is_declared(make: Callable[[], Check], message: str) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        make()
+
+
 def test_nothing_is_set_aside_for_an_error_or_a_warning(bench: Bench) -> None:
     bench.run(hw.not_null("n"), hw.unique("n", on_fail="warn"))
     assert bench.kept() == [1, 2, 3, 4]
-    assert bench.lake.tables() == ["source/rows"]
+    assert bench.lake.tables() == ["checks/rows", "source/rows"]
 
 
 def test_a_check_taken_away_empties_the_quarantine(bench: Bench) -> None:

@@ -6,6 +6,7 @@ All of it happens around 1970, so that times are negative too, but for what dayl
 from __future__ import annotations
 
 import headway as hw
+from headway.define import Check
 
 
 def every(*windows: str | None) -> dict[str, str | hw.Aggregate]:
@@ -48,6 +49,50 @@ def few(*windows: str | None) -> dict[str, str | hw.Aggregate]:
     return found
 
 
+def back(*windows: str | None) -> dict[str, str | hw.Aggregate | Check]:
+    """What looks at some rows only, back from a past moment, at several values, or at other features."""
+    found: dict[str, str | hw.Aggregate | Check] = {
+        "lag_f": hw.lag("f", "2h"),
+        "lag_s": hw.lag("s", "90m", within="1h"),
+        "lag_i": hw.lag("i", "30m", where="b"),
+        "since": hw.time_since_last(),
+        "since_s": hw.time_since_last(where="s is not null", window="5h"),
+        "share": hw.expr("recent / nullif(before0 + recent, 0)"),
+        "recent": hw.count(window="2h"),
+        "guess": hw.expr("coalesce(latest, share, -1)"),
+        "latest": hw.last("f"),
+        "latest_b": hw.last("i", where="b"),
+        "either": hw.expr("coalesce(latest_b, mode_i0)"),
+        "of_past": hw.last("i", offset="1h"),
+    }
+    for n, window in enumerate(windows):
+        found |= {
+            f"before{n}": hw.count(window=window, offset="2h"),
+            f"positive{n}": hw.count(window=window, where="i > 0"),
+            f"sum_b{n}": hw.sum("i", window=window, where="b", offset="30m"),
+            f"mean_b{n}": hw.mean("f", window=window, where="not b"),
+            f"max_s{n}": hw.max("s", window=window, offset="1h"),
+            f"first_f{n}": hw.first("f", window=window, where="i > 0", offset="30m"),
+            f"last_s{n}": hw.last("s", window=window, offset="1h"),
+            f"std_f{n}": hw.std("i", window=window, offset="1us"),
+            f"median_i{n}": hw.median("i", window=window, where="i > 0"),
+            f"unique_s{n}": hw.nunique("s", window=window, offset="3h"),
+            f"some_s{n}": hw.approx_nunique("s", window=window),
+            f"three_i{n}": hw.last_n("i", 3, window=window),
+            f"two_f{n}": hw.last_n("f", 2, window=window, where="b", offset="30m"),
+            f"two_d{n}": hw.last_n("d", 2, window=window),
+            f"two_s{n}": hw.last_n("s", 2, window=window),
+            f"mode_b{n}": hw.mode("b", window=window, offset="1h", where="i > 0"),
+        }
+        found |= {f"mode_{column}{n}": hw.mode(column, window=window) for column in "ifsbd"}
+    return found
+
+
+timeless: dict[str, str | hw.Aggregate | Check] = {
+    "mode_i": hw.mode("i", where="b"),
+    "two_s": hw.last_n("s", 2),
+    "many": hw.expr("count0 + coalesce(mode_i, 0)"),
+}
 user = hw.Entity("user", key="k")
 pair = hw.Entity("pair", key=("p", "q"))
 
@@ -88,10 +133,14 @@ views = [
     hw.FeatureView(
         "grid", source=plain, entity=user, features=few("2h", "1d", None), refresh="3h", lag="40m", ttl="5h"
     ),
+    hw.FeatureView("back", source=plain, entity=user, features=back("3h", None), refresh="1h", lag="10m", ttl="6h"),
+    hw.FeatureView("back_exact", source=plain, entity=user, features=back("3h")),
     hw.FeatureView("odd", source=plain, entity=user, features=few("90m"), refresh="7h"),
     hw.FeatureView("corrected", source=versions, entity=user, features=few("6h", None), refresh="1h", ttl="4h"),
     hw.FeatureView("corrected_past", source=versions, entity=user, features=every(None), lag="1us"),
     hw.FeatureView("corrected_exact", source=versions, entity=user, features=every("1h", "1d")),
+    hw.FeatureView("corrected_back", source=versions, entity=user, features=back("3h", None), refresh="1h", ttl="6h"),
+    hw.FeatureView("corrected_back_exact", source=versions, entity=user, features=back("4h")),
     hw.FeatureView("waits", source=delayed, entity=user, features=few("2h", None), refresh="1h"),
     hw.FeatureView("waits_exact", source=delayed, entity=user, features=few("2h"), ttl="2h"),
     hw.FeatureView("pairs", source=delayed, entity=pair, features=few("3h", None), refresh="30m", ttl="3h"),
@@ -102,7 +151,8 @@ views = [
     hw.FeatureView("holds", source=valid_from, entity=user, features=every(None), ttl="3h"),
     hw.FeatureView("holds_grid", source=valid_from, entity=user, features=few("2h"), refresh="1h", ttl="1d"),
     hw.FeatureView("contract", source=contracts, entity=pair, features=few("2h", None), refresh="1h"),
-    hw.FeatureView("who", source=dimension, entity=user, features=few(None)),
+    hw.FeatureView("contract_back", source=contracts, entity=pair, features=back("3h"), refresh="1h"),
+    hw.FeatureView("who", source=dimension, entity=user, features=few(None) | timeless),
     hw.FeatureView("heap", source=pile, entity=user, features=every(None), refresh="1h"),
     hw.FeatureView(
         "joined_view",

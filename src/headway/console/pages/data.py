@@ -17,6 +17,7 @@ from headway.console._context import Column, Context, listing
 from headway.console._format import number
 from headway.console.pages.features import place, reads
 from headway.console.views import data as shown
+from headway.data.quality import standing
 from headway.define import Source
 from headway.define.records import CheckResult
 from headway.define.run_records import StepRecord
@@ -44,7 +45,7 @@ class SourceRow:
 
     @property
     def kind(self) -> str:
-        return "query" if self.source.query is not None else (self.source.format or "file")
+        return self.source.origin
 
     @property
     def at(self) -> int | None:
@@ -106,7 +107,7 @@ def source_row(view: Context, source: Source, history: int = HISTORY) -> SourceR
         version=version,
         ingested=ingested,
         checks=tuple(shown.check_rows(source, done)),
-        aside=_aside(view, source.name),
+        aside=standing(view.parts.lake, source.name),
         refused=_refused(view, source.name) if source.checks else None,
     )
 
@@ -115,11 +116,6 @@ def checked(view: Context, source: str, limit: int) -> list[tuple[int, list[Chec
     """The last times a source was checked, oldest first, with what every check found."""
     results = view.metadata.stages.history("check", source)[-limit:]
     return [(each.at, msgspec.convert(each.output, list[CheckResult])) for each in results]
-
-
-def _aside(view: Context, source: str) -> int:
-    table = f"quarantine/{source}"
-    return view.parts.lake.rows(table) if view.parts.lake.version(table) is not None else 0
 
 
 def _one(view: Context, request: Request) -> Response:
@@ -133,7 +129,7 @@ def _one(view: Context, request: Request) -> Response:
         request,
         "data_source.html",
         title=name,
-        cli=[f"headway check {name}"] + ([f"headway ingest {name}"] if source.path is not None else []),
+        cli=[f"headway check {name}"] + ([f"headway ingest {name}"] if source.query is None else []),
         row=row,
         source=source,
         place=place(view, source),
@@ -142,7 +138,7 @@ def _one(view: Context, request: Request) -> Response:
         problem_of_source=problem,
         failures=shown.failures(row.checks),
         checked_at=max((at for c in row.checks for at, _ in c.history), default=None),
-        ingests=_ingests(view, name) if source.path is not None else [],
+        ingests=_ingests(view, name) if source.query is None else [],
         quarantine=_quarantine(view, name) if row.aside else None,
         lineage=_lineage(view, name),
         reads=reads(view).get(name, ()),
@@ -171,7 +167,8 @@ def _quarantine(view: Context, source: str) -> tuple[list[str], list[list[str | 
     """Columns and some rows of what was set aside; those that headway adds come as they are called for people."""
     table = f"quarantine/{source}"
     parts = view.parts
-    rows = parts.engine.query(f'select * from "{table}" limit {SAMPLE}', {table: parts.lake.files(table)})
+    sql = f'select * from "{table}" where __aside_until is null limit {SAMPLE}'
+    rows = parts.engine.query(sql, {table: parts.lake.files(table)})
     names = [n for n in rows.column_names if not n.startswith("__") or n == "__check"]
     values = [[_cell(value) for value in rows.column(n).to_pylist()] for n in names]
     return ["failed" if n == "__check" else n for n in names], [list(row) for row in zip(*values, strict=True)]

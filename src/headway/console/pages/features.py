@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,13 @@ from headway.console.views import features as shown
 from headway.data.online import OnlineReader
 from headway.define import FeatureView
 from headway.define._base import Declaration
+from headway.define._written import written
 from headway.define.records import ViewPlan
-from headway.define.watch_records import Figure
 from headway.errors import HeadwayError
+from headway.monitor.verify import VerifyResult
+from headway.orchestrate import catalog as entries
 from headway.orchestrate._parts import Parts
+from headway.orchestrate.verification import all_verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,14 @@ class ViewRow:
     fresh: str
     late_by: int | None
     used_by: tuple[str, ...]
+    expected: int | None = None
+    verified: VerifyResult | None = None
+    sets: tuple[str, ...] = ()
+
+    @property
+    def parity(self) -> tuple[str, str]:
+        """Look and words for what the last verification found."""
+        return shown.parity(self.verified)
 
     @property
     def name(self) -> str:
@@ -48,7 +59,7 @@ class ViewRow:
         names = [f.name for f in view.features]
         return " ".join(
             [view.name, view.entity.name, view.source.name, view.owner or "", view.description or "", self.fresh,
-             *view.tags, *names, *self.used_by]
+             self.parity[1], *view.tags, *names, *self.used_by, *self.sets]
         )  # fmt: skip
 
 
@@ -60,6 +71,7 @@ _COLUMNS = (
     Column("Refresh", lambda r: r.plan.refresh if r.plan else None, hint="the grid that values are computed on"),
     Column("Freshness", lambda r: (r.late_by or 0) if r.as_of is not None else None),
     Column("As of", lambda r: r.as_of, hint="the moment that the online values speak for", css="wide"),
+    Column("Verified", lambda r: r.parity[0], hint="are the served values those that training would compute?"),
     Column("Used by", lambda r: len(r.used_by), css="wide"),
     Column("Owner", lambda r: r.view.owner),
 )
@@ -89,17 +101,24 @@ def routes(view: Context) -> list[Route]:
             ],
             row=row,
             lineage=_lineage(view, row),
-            entries=_entries(row),
-            verified=_last_verify(view, row),
+            entries=entries.features(view.parts, row.view, row.plan),
             place=place(view, row.view),
+            code=written(row.view, view.settings.root)[1],
             query=inspect.cleandoc(row.view.source.query or ""),
+            functions=entries.functions(view.parts, row.view),
+            versions=_versions(view, row),
+            reads=_reads(view, row.name),
             **_statistics(view, row),
         )
 
     def statistics(request: Request) -> Response:
         row = _row(view, request.path_params["name"])
         return view.fragment(
-            request, "feature_statistics.html", row=row, entries=_entries(row), **_statistics(view, row, patience=5.0)
+            request,
+            "feature_statistics.html",
+            row=row,
+            entries=entries.features(view.parts, row.view, row.plan),
+            **_statistics(view, row, patience=5.0),
         )
 
     return [
@@ -112,11 +131,11 @@ def routes(view: Context) -> list[Route]:
 def view_rows(view: Context) -> list[ViewRow]:
     """Every view of the project."""
     project = view.project
-    now, used = view.data_now(), users(view)
+    now, used, verified = view.data_now(), users(view), all_verified(project.parts)
     store = project.parts.open_online(True)
     try:
         reader = OnlineReader(store)
-        return [_one(project.parts, reader, v, now, used) for v in project.declarations.views.values()]
+        return [_one(project.parts, reader, v, now, used, verified) for v in project.declarations.views.values()]
     finally:
         store.close()
 
@@ -128,24 +147,45 @@ def _row(view: Context, name: str) -> ViewRow:
         view.not_found(f"The project has no feature view {name!r}.")
     store = project.parts.open_online(True)
     try:
-        return _one(project.parts, OnlineReader(store), declared, view.data_now(), users(view))
+        verified = all_verified(project.parts)
+        return _one(project.parts, OnlineReader(store), declared, view.data_now(), users(view), verified)
     finally:
         store.close()
 
 
 def _one(
-    parts: Parts, reader: OnlineReader, declared: FeatureView, now: int, used: Mapping[str, tuple[str, ...]]
+    parts: Parts,
+    reader: OnlineReader,
+    declared: FeatureView,
+    now: int,
+    used: Mapping[str, tuple[str, ...]],
+    verified: Mapping[str, VerifyResult],
 ) -> ViewRow:
-    models = used.get(declared.name, ())
+    models, sets = used.get(declared.name, ()), entries.sets(parts, declared)
     try:
         plan = parts.binder.view(declared)
         mark = reader.watermark(plan)
     except HeadwayError as error:
-        return ViewRow(declared, None, parts.settings.redact(str(error)), None, 0, "bad", "no data", None, models)
+        return ViewRow(
+            declared, None, parts.settings.redact(str(error)), None, 0, "bad", "no data", None, models, sets=sets
+        )
     as_of = None if mark is None else mark.as_of
     look, fresh = shown.freshness(plan, as_of, now)
     version = 0 if mark is None else mark.version
-    return ViewRow(declared, plan, "", as_of, version, look, fresh, shown.late_by(plan, as_of, now), models)
+    return ViewRow(
+        declared,
+        plan,
+        "",
+        as_of,
+        version,
+        look,
+        fresh,
+        entries.late_by(plan, as_of, now),
+        models,
+        plan.r(now) if plan.refresh is not None else None,
+        verified.get(plan.fingerprint),
+        sets,
+    )
 
 
 def users(view: Context) -> dict[str, tuple[str, ...]]:
@@ -160,7 +200,8 @@ def users(view: Context) -> dict[str, tuple[str, ...]]:
 def _lineage(view: Context, row: ViewRow) -> Any:
     declared = view.declarations
     models = {name: [s.view.name for s in model.selections] for name, model in declared.models.items()}
-    return shown.lineage(row.name, row.plan, row.view.source.name, declared.sources, reads(view), models)
+    sets = {name: [s.view.name for s in each.selections] for name, each in declared.sets.items()}
+    return shown.lineage(row.name, row.plan, row.view.source.name, declared.sources, reads(view), models, sets)
 
 
 def reads(view: Context) -> dict[str, tuple[str, ...]]:
@@ -179,44 +220,27 @@ def place(view: Context, declared: Declaration) -> str:
     return str(declared.place).removeprefix(f"{view.settings.root}/")
 
 
-def _entries(row: ViewRow) -> list[dict[str, Any]]:
-    """Name, type, formula and window of every feature."""
-    types = {f.name: f.type for f in row.plan.features} if row.plan else {}
-    return [
-        {
-            "name": f.name,
-            "type": types.get(f.name, ""),
-            "computed": (f.column or "") if f.kind == "row" else _formula(f.kind, f.column, f.q),
-            "window": f.window,
-        }
-        for f in row.view.features
-    ]
+def _versions(view: Context, row: ViewRow) -> Sequence[entries.VersionUse]:
+    """The model versions that need the view online."""
+    fingerprint = row.plan.fingerprint if row.plan else ""
+    return entries.uses_of(entries.version_uses(view.parts), row.name, fingerprint)
 
 
-def _formula(kind: str, column: str | None, q: float | None) -> str:
-    inside = [text for text in (column, None if q is None else f"{q:g}") if text]
-    return f"{kind}({', '.join(inside)})"
+def _reads(view: Context, name: str) -> list[tuple[str, int]]:
+    """How many values the server of this process has served, by state; nothing where it serves none."""
+    counted = view.reads() if view.reads is not None else {}
+    return sorted((state, count) for (of, state), count in counted.items() if of == name)
 
 
 def _statistics(view: Context, row: ViewRow, patience: float = 0.1) -> dict[str, Any]:
     """``statistics`` by feature (None: still being worked out), ``pictures``, and how many entities they rest on."""
-    if row.plan is None or row.as_of is None:
-        return {"statistics": {}, "pictures": {}, "pending": False, "sampled": 0, "states": {}}
-    found = _sample.statistics(view.parts, row.plan, row.as_of, row.version, patience)
-    if found is None:
-        return {"statistics": {}, "pictures": {}, "pending": True, "sampled": 0, "states": {}}
-    pictures = {name: shown.picture(name, figures) for name, figures in found.features.items()}
+    found, pending = None, False
+    if row.plan is not None and row.as_of is not None:
+        found, pending = _sample.statistics(view.parts, row.plan, row.as_of, row.version, patience)
+    features = found.features if found else {}
     return {
-        "statistics": found.features,
-        "pictures": pictures,
-        "pending": False,
-        "sampled": found.rows,
-        "states": found.states,
+        "statistics": features,
+        "pictures": {name: shown.picture(name, figures) for name, figures in features.items()},
+        "pending": pending,
+        "sample": found,
     }
-
-
-def _last_verify(view: Context, row: ViewRow) -> Figure | None:
-    """What monitoring found when it last computed again what the view serves."""
-    figures = view.metadata.figures
-    found = [f for model in row.used_by for f in figures.windows(model, kind="skew", name=row.name, limit=1)]
-    return max(found, key=lambda figure: figure.window_end, default=None)

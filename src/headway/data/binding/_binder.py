@@ -85,7 +85,9 @@ class Binder:
         bases = [source for source in behind if source.query is None]
         found: ViewPlan = self._keep(
             ("view", view, *versions.items()),
-            lambda: bind_view(view, self.relation(view.source), columns, bases, self._describe),
+            lambda: bind_view(
+                view, self.relation(view.source), columns, bases, self._describe, lambda sql: self._query(sql, ())
+            ),
         )
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from headway.errors import suggest
@@ -10,6 +11,10 @@ INT, DOUBLE, STRING, BOOL, DATE = "int64", "double", "string", "bool", "date32[d
 TIMESTAMP = "timestamp[us, tz=UTC]"
 
 CASTS = {INT: "bigint", DOUBLE: "double", STRING: "varchar", BOOL: "boolean", DATE: "date", TIMESTAMP: "timestamptz"}
+CASTS["float"] = "float"  # of the items of vectors only
+
+
+_LIST = re.compile(r"(?:large_|fixed_size_)?list<[^:]*: (.+?)(?: not null)?>(?:\[(\d+)\])?")
 
 
 def normal(kind: str) -> str | None:
@@ -29,6 +34,19 @@ def normal(kind: str) -> str | None:
     if kind.startswith("date"):
         return DATE
     return TIMESTAMP if kind.startswith("timestamp") else None
+
+
+def vector_type(kind: str) -> tuple[str, int | None] | None:
+    """The type that the items of a list of numbers are kept in, and how many they are if the type says so.
+
+    >>> vector_type("list<element: float>"), vector_type("fixed_size_list<: decimal128(3, 1)>[4]"), vector_type("int64")
+    (('float', None), ('double', 4), None)
+    """
+    match = _LIST.fullmatch(kind)
+    if match is None or normal(match[1]) not in (INT, DOUBLE):
+        return None
+    short = match[1] in ("float", "halffloat", "int8", "int16", "uint8", "uint16")
+    return "float" if short else DOUBLE, None if match[2] is None else int(match[2])
 
 
 def key_type(kind: str) -> str | None:

@@ -28,9 +28,27 @@ def load_events(plan: ViewPlan, lake: Lake, engine: Engine, tables: Mapping[str,
         A table is not in the lake, or a join of the view's source gives several rows for one.
     """
     pinned = _versions(plan, lake, tables)
-    rows = engine.query(plan.sql, {table: lake.files(table, version) for table, version in pinned.items()})
+    rows = engine.query(plan.sql, _files(lake, pinned))
     keys = rows.select([key.name for key in plan.keys])
-    refuse_multiplied(rows.column(SEQ), f"source {plan.source!r} of view {plan.name!r}", plan.tables, keys)
+    refuse_multiplied(rows.column(SEQ), _what(plan), plan.tables, keys)
+    return _as_events(plan, rows, _number(pinned))
+
+
+def _what(plan: ViewPlan) -> str:
+    return f"source {plan.source!r} of view {plan.name!r}"
+
+
+def _files(lake: Lake, pinned: Mapping[str, int]) -> dict[str, list[str]]:
+    return {table: lake.files(table, version) for table, version in pinned.items()}
+
+
+def _number(pinned: Mapping[str, int]) -> int:
+    """Table versions as one growing number: every version only grows, so their sum does."""
+    return sum(version + 1 for version in pinned.values())
+
+
+def _as_events(plan: ViewPlan, rows: pa.Table, version: int) -> Events:
+    keys = rows.select([key.name for key in plan.keys])
     count = rows.num_rows
     moments = {c: _integers(rows.column(c)) for c in (EVENT, KNOWN) if c in rows.column_names}
     return Events(
@@ -40,7 +58,7 @@ def load_events(plan: ViewPlan, lake: Lake, engine: Engine, tables: Mapping[str,
         until=_integers(rows.column(UNTIL)) if UNTIL in rows.column_names else np.full(count, FOREVER),
         rank=_rank(rows),
         values={c: _array(rows.column(c)) for c in rows.column_names if c.startswith("__c")},
-        version=sum(version + 1 for version in pinned.values()),
+        version=version,
     )
 
 
@@ -49,15 +67,19 @@ def refuse_multiplied(seq: pa.ChunkedArray, what: str, tables: Sequence[str], ke
     values = _integers(seq)
     ordered = np.sort(values)
     again = ordered[1:][ordered[1:] == ordered[:-1]]
-    if not len(again):
-        return
-    at = int(np.flatnonzero(values == again[0])[0])
-    first = next((n for n in keys.column_names if not n.startswith("__")), None)
-    example = "" if first is None else f", for example for {first}={keys.column(first)[at].as_py()!r}"
+    if len(again):
+        at = int(np.flatnonzero(values == again[0])[0])
+        raise _multiplied(what, tables, keys.slice(at, 1), len(again))
+
+
+def _multiplied(what: str, tables: Sequence[str], example: pa.Table, more: int) -> DataError:
+    """``example`` has one of the rows; ``more`` is how many there are too many."""
+    first = next((n for n in example.column_names if not n.startswith("__")), None)
+    such = "" if first is None else f", for example for {first}={example.column(first)[0].as_py()!r}"
     driver, *joined = [table.removeprefix("source/") for table in tables]
-    raise DataError(
+    return DataError(
         f"{what}: its join with {' or '.join(joined) or driver} finds several rows for one row of {driver},"
-        f" {len(again)} too many in all{example}; join on columns that are unique there"
+        f" {more} too many in all{such}; join on columns that are unique there"
     )
 
 

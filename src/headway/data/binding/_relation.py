@@ -6,6 +6,9 @@ A relation has the user's columns and some of headway's own, which no expression
     __until             when the next version of the fact was known (null: it stands); only where rows are versions
     __seq               the order of arrival; unique in a file source, and in a query unless a join multiplies rows
 
+In the lake there are also ``__arrived``, when a row came, and, where rows have an id, ``__deleted``: the fact ceased to
+exist, as the row says itself or because it did not come any more.
+
 Versions are told apart where they arrive, before any query filters them: a correction that moves a row out of a
 query's WHERE still ends the older version, because a query hands on its driver's ``__until``. Deletes are versions,
 and rows that a check sets aside are too: both end their predecessor before they are left out.
@@ -21,10 +24,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from headway.data.binding._conditions import passing
-from headway.data.binding._sql import EVENT, KNOWN, SEQ, UNTIL, any_null, edited, name, names
+from headway.data.binding._sql import ARRIVED, DELETED, EVENT, KNOWN, SEQ, UNTIL, any_null, edited, name, names
 from headway.define import Source
 from headway.define._query import Input, Query, copies, read
 from headway.errors import BindingError
+
+_SEEN = f"* not similar to '{ARRIVED}|{DELETED}'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +69,16 @@ def relation(source: Source, sources: Mapping[str, Source], *, checked: bool = T
 
 
 def _file(source: Source) -> Relation:
+    """A source that is copied into the lake: of its own columns none that only ingest needs."""
     table = f"source/{source.name}"
-    sql, versioned = f"select * from {name(table)}", False
-    if source.id and source.timeless:
-        sql = _latest(sql, source)
-    elif source.id:
-        sql, versioned = _with_until(source, name(table)), True
-    return Relation(
-        _without_deleted(sql, source), (table,), not source.timeless, versioned, f"select * from {name(table)}"
-    )
+    select, versioned = f"select {_SEEN} from {name(table)}", False
+    sql = select
+    if source.id:
+        every = f"select * from {name(table)}"
+        versioned = not source.timeless
+        every = _with_until(source, name(table)) if versioned else _latest(every, source)
+        sql = f"select {_SEEN} from ({every}) where not {name(DELETED)}"
+    return Relation(sql, (table,), not source.timeless, versioned, select)
 
 
 def _with_until(source: Source, table: str) -> str:

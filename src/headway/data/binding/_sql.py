@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 EVENT, KNOWN, UNTIL, SEQ = "__event", "__known", "__until", "__seq"
+ARRIVED, DELETED = "__arrived", "__deleted"
 
 
 def name(text: str) -> str:

@@ -2,7 +2,8 @@
 
 ``at`` answers for pairs of key and time, as training needs them; ``snapshot`` for many keys at one moment, as the
 online store needs them; both give the same values. ``changed_keys`` says whom the next snapshot must rewrite. A
-``PreparedView`` keeps the index of a view's events for several calls.
+``PreparedView`` keeps the index of a view's events for several calls; a ``PartedView`` is one for events that do not
+fit into memory, and ``SpineColumns`` answers for a spine that does not. ``grid_rows`` gives a view's history.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ import pyarrow as pa
 
 from headway.data.compute._changes import changed_rows, distinct_keys
 from headway.data.compute._engine import PreparedView
+from headway.data.compute._grid import grid_rows
+from headway.data.compute._parts import PartedView
+from headway.data.compute._stream import SpineColumns
 from headway.define.records import Events, Snapshot, ViewPlan
 
-__all__ = ["PreparedView", "at", "changed_keys", "snapshot"]
+__all__ = ["PartedView", "PreparedView", "SpineColumns", "at", "changed_keys", "grid_rows", "snapshot"]
 
 
 def at(plan: ViewPlan, events: Events, keys: pa.Table, t: np.ndarray, t_valid: np.ndarray | None = None) -> pa.Table:

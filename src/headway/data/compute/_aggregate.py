@@ -1,24 +1,20 @@
 """Values of features, for many queries at once.
 
-An aggregate sees a column's present rows: ``seen`` as hull, holes and extras, ``pieces`` as plain ranges. It gives an
-array of values and where they are not null; or the event rows (-1: none) the values are found in.
+An aggregate sees a column's present rows as plain ranges, ``pieces``. It gives an array of values and where they are
+not null; or the event rows (-1: none) the values are found in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from headway.data.compute._column import Column
 from headway.data.compute._digits import Digits, deviation, to_float, to_int
-from headway.data.compute._order import expand, search
-from headway.data.compute._ranges import Pieces, Ragged, Visible
-from headway.data.compute._tree import TooManyRangesError
+from headway.data.compute._ranges import Pieces
 from headway.errors import DataError
-
-_MOST = 1 << 23  # rows looked at one by one at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +30,21 @@ class Rows:
     """A feature's values as rows of the events to take them from, -1 for null."""
 
     rows: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """A feature's values as rows of the events, several per query (-1 from the first one that is missing on)."""
+
+    rows: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """For a feature that ttl applies to: its value's event time (BEGINNING: no value), and whether that is too old."""
+
+    event: np.ndarray
+    expired: np.ndarray
 
 
 def count_rows(pieces: Pieces) -> np.ndarray:
@@ -89,6 +100,29 @@ def last(column: Column, pieces: Pieces) -> Rows:
     return Rows(rows_at(column.timeline.by_time, pieces.greatest(found)))
 
 
+def latest(column: Column, pieces: Pieces, n: int) -> Lists:
+    """The ``n`` latest rows over all ranges, the latest first."""
+    by_time = column.timeline.by_time
+    hi = pieces.hi.copy()
+    found = np.full((len(pieces.first), n), -1, dtype=np.int64)
+    for at in range(n):
+        place = _per_piece(replace(pieces, hi=hi), -1, lambda _, hi: column.places(hi - 1))
+        best = pieces.greatest(place)
+        if (best < 0).all():
+            break
+        found[:, at] = rows_at(by_time, best)
+        hi -= (place == pieces.spread(best)) & (place >= 0)
+    return Lists(found)
+
+
+def seconds_since(event: np.ndarray, found: Rows, r: np.ndarray) -> Numbers:
+    """From the events of rows to ``r``; these may be further apart than an int64 can say."""
+    if len(event) == 0:
+        return Numbers(np.zeros(len(r)), np.zeros(len(r), dtype=bool))
+    since = r.view(np.uint64) - event.take(found.rows, mode="clip").view(np.uint64)
+    return Numbers(since.astype(np.float64) / 1e6, found.rows >= 0)
+
+
 def quantile(column: Column, pieces: Pieces, q: float) -> Numbers:
     """Linear interpolation between the two nearest values, as numpy's default."""
     count = count_rows(pieces)
@@ -102,45 +136,6 @@ def quantile(column: Column, pieces: Pieces, q: float) -> Numbers:
     above = np.minimum(below + 1, np.maximum(count - 1, 0))
     high = levels[np.minimum(column.order_statistics.smallest(pieces, above), len(levels) - 1)]
     return Numbers(_between(low, high, share), count > 0)
-
-
-def distinct(column: Column, seen: Visible) -> Numbers:
-    """How many values: those of the hull, put right for holes and extras."""
-    count = column.previous.count_below(seen.lo, seen.hi, seen.lo + 1)
-    if len(seen.holes) or len(seen.extra):
-        count += _correction(column, seen)
-    return Numbers(count)
-
-
-def _correction(column: Column, seen: Visible) -> np.ndarray:
-    """By how much the distinct values of the visible rows differ from those of the hull.
-
-    Only values found in holes and extras matter: one is lost if the holes have all its rows in the hull, one is won
-    if the extras have it and no visible row of the hull does.
-    """
-    holes, hole_owner = _rows_of(seen.holes, len(seen.lo))
-    extra, extra_owner = _rows_of(seen.extra, len(seen.lo))
-    query = np.concatenate([hole_owner, extra_owner])
-    pair = column.pairs[np.concatenate([holes, extra])]
-    sign = np.repeat([-1, 1], [len(holes), len(extra)])
-    order = np.lexsort((pair, query))
-    query, pair, sign = query[order], pair[order], sign[order]
-    new = np.append(True, (query[1:] != query[:-1]) | (pair[1:] != pair[:-1]))[: len(query)]
-    begins = np.flatnonzero(new)
-    query, pair = query[begins], pair[begins]
-    pairs, positions = column.occurrences
-    lo, hi = np.searchsorted(pairs, pair, side="left"), np.searchsorted(pairs, pair, side="right")
-    in_hull = search(positions, lo, hi, seen.hi[query]) - search(positions, lo, hi, seen.lo[query])
-    visible = in_hull + (np.add.reduceat(sign, begins) if len(begins) else 0)
-    change = (visible > 0).astype(np.int64) - (in_hull > 0)
-    return np.bincount(query, weights=change, minlength=len(seen.lo)).astype(np.int64)
-
-
-def _rows_of(ranges: Ragged, queries: int) -> tuple[np.ndarray, np.ndarray]:
-    if queries > 1 and int((ranges.hi - ranges.lo).sum()) > _MOST:
-        raise TooManyRangesError
-    positions, owner = expand(ranges.lo, ranges.hi)
-    return positions, ranges.query[owner]
 
 
 def _digits(column: Column, pieces: Pieces) -> Digits:

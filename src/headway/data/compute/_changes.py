@@ -25,11 +25,25 @@ def changed_rows(plan: ViewPlan, events: Events, previous_r: int, r: int) -> np.
     if plan.timeless:
         return changed
     event = events.event
-    old = event <= end if plan.effective else event < end
-    changed |= (event >= later(begin, -(plan.longest_window or 0))) & old
+    for low, high in _stretches(plan, begin, end):
+        changed |= (event >= low) & (event <= high)
     if plan.ttl is not None and any(feature.is_latest for feature in plan.features):
         changed |= (event >= later(begin, -plan.ttl)) & (event < later(end, -plan.ttl))
     return changed
+
+
+def _stretches(plan: ViewPlan, begin: np.ndarray, end: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The event times, both ends included, that grow old enough between two moments to be seen, or too old.
+
+    What looks back from an offset sees nothing of the time between.
+    """
+    last = end if plan.effective else later(end, -1)
+    farthest: dict[int, int] = {0: 0}
+    for feature in plan.features:
+        if (reach := feature.reach) is not None:
+            offset = feature.offset
+            farthest[offset] = max(farthest.get(offset, 0), reach)
+    return [(later(begin, -reach), later(end, -offset) if offset else last) for offset, reach in farthest.items()]
 
 
 def distinct_keys(plan: ViewPlan, events: Events, chosen: np.ndarray) -> pa.Table:

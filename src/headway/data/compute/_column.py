@@ -28,13 +28,11 @@ class Column:
         self.present = _present(self.array)
         self.counts: np.ndarray | None = None  # present rows before each of the timeline's positions
         self.positions: np.ndarray | None = None  # where in the timeline the present rows are; None: everywhere
-        self.split = timeline.split
         if self.present is not None:
             kept = self.present[timeline.order]
             self.counts = np.zeros(len(kept) + 1, dtype=np.int64)
             np.cumsum(kept, out=self.counts[1:])
             self.positions = np.flatnonzero(kept)
-            self.split = int(self.counts[timeline.split])
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -132,27 +130,6 @@ class Column:
     def values_by_rank(self) -> np.ndarray:
         """The value of each rank, as a double."""
         return np.asarray(self.numbers[self.example], dtype=np.float64)
-
-    @cached_property
-    def pairs(self) -> np.ndarray:
-        """A number for the (key, value) at each position."""
-        numbers: np.ndarray = self.codes * max(len(self.example), 1) + self.ranks
-        return numbers
-
-    @cached_property
-    def occurrences(self) -> tuple[np.ndarray, np.ndarray]:
-        """The live part's pairs in ascending order, and the position of each; equal pairs by position."""
-        live = self.pairs[: self.split]
-        order = np.argsort(live, kind="stable")
-        return live[order], order
-
-    @cached_property
-    def previous(self) -> Wavelet:
-        """Over the live part: 1 + the position where the key last had the same value, or 0."""
-        pairs, order = self.occurrences
-        before = np.zeros(self.split, dtype=np.int64)
-        before[order[1:]] = np.where(pairs[1:] == pairs[:-1], order[:-1] + 1, 0)
-        return Wavelet(before, self.split + 2)
 
 
 def _plain(array: pa.Array | pa.ChunkedArray) -> pa.Array:

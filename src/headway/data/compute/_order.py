@@ -65,15 +65,28 @@ def sort_versions(
     """Indices that sort by (code, event, known, rank); and the sorted codes and events."""
     order = sort_pairs(code, event)
     code, event = code.take(order), event.take(order)
-    same = (code[1:] == code[:-1]) & (event[1:] == event[:-1])
-    if same.any():
-        tied = np.zeros(len(order), dtype=bool)
-        tied[1:] = same
-        group = np.cumsum(~tied)
-        tied[:-1] |= same
-        rows = order[tied]
-        order[tied] = rows[np.lexsort((rank[rows], known[rows], group[tied]))]
+    _break_ties(order, (code[1:] == code[:-1]) & (event[1:] == event[:-1]), known, rank)
     return order, code, event
+
+
+def _break_ties(order: np.ndarray, same: np.ndarray, first: np.ndarray, *others: np.ndarray) -> None:
+    """Sort the rows of ``order`` further where they are the ``same`` as the one before: by ``first``, then the others.
+
+    ``first`` is a value for each row.
+    """
+    if not same.any():
+        return
+    tied = np.zeros(len(order), dtype=bool)
+    tied[1:] = same
+    group = np.cumsum(~tied)
+    tied[:-1] |= same
+    rows, group = order[tied], group[tied]
+    within = sort_pairs(group, first[rows])
+    rows = rows[within]
+    if others:
+        again, value = group[within], first[rows]
+        _break_ties(rows, (again[1:] == again[:-1]) & (value[1:] == value[:-1]), *others)
+    order[tied] = rows
 
 
 def search(values: np.ndarray, lo: np.ndarray, hi: np.ndarray, x: np.ndarray, right: bool = False) -> np.ndarray:
@@ -94,11 +107,3 @@ def starts_of(code: np.ndarray, count: int) -> np.ndarray:
     starts = np.zeros(count + 1, dtype=np.int64)
     np.cumsum(np.bincount(code, minlength=count), out=starts[1:])
     return starts
-
-
-def expand(lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All positions in the ranges ``[lo, hi)``, one after the other, and for each the index of its range."""
-    length = hi - lo
-    owner = np.repeat(np.arange(len(lo)), length)
-    first = np.cumsum(length) - length
-    return np.arange(len(owner)) + (lo - first)[owner], owner

@@ -8,13 +8,14 @@ kept apart, the replaced rows would break up every range of visible ones.
 from __future__ import annotations
 
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from headway.data.compute._order import pack, search, sort_versions, starts_of
 from headway.data.compute._ranges import Ragged, Visible
 from headway.data.compute._tree import Bounds
-from headway.define.records import BEGINNING, FOREVER, Events, ViewPlan
+from headway.define.records import BEGINNING, FOREVER, Events, FeaturePlan, ViewPlan
 
 Positions = np.ndarray
 
@@ -27,6 +28,27 @@ def later(time: np.ndarray, by: int) -> np.ndarray:
     else:
         result = np.maximum(time, BEGINNING - max(by, BEGINNING)) + max(by, BEGINNING)
     return result
+
+
+class Span(NamedTuple):
+    """Which event times a feature looks at: those in ``[r - offset - window, r - offset)``."""
+
+    window: int | None = None
+    offset: int = 0
+    closed: bool = False  # ``r - offset`` itself is in it
+
+    @classmethod
+    def of(cls, feature: FeaturePlan, plan: ViewPlan) -> Span:
+        return cls(feature.window, feature.offset, plan.effective or feature.kind == "lag")
+
+    @property
+    def unbounded(self) -> Span:
+        """The same end, and all of the past before it."""
+        return self._replace(window=None)
+
+    def begin(self, r: np.ndarray) -> np.ndarray:
+        """The first event time in it; for one with a window."""
+        return later(r, -(self.window or 0) - self.offset)
 
 
 class Part:
@@ -44,6 +66,14 @@ class Part:
         self._low = max(int(event.min(initial=FOREVER)) - 1, BEGINNING)
         self._high = min(int(event.max(initial=self._low)) + 1, FOREVER)
         self._packed = pack(code, count + 1, event, self._low, self._high)
+        self._packs = self._packed is not None and self._low != BEGINNING and self._high != FOREVER
+
+    def slim(self) -> Part:
+        """The same for ``start``, ``end`` and ``before`` alone, in less memory."""
+        self.code = self.known = self.event[:0].copy()
+        if self._packs:
+            self.event = self.known
+        return self
 
     def start(self, code: np.ndarray) -> Positions:
         starts: np.ndarray = self._starts[code]
@@ -55,7 +85,7 @@ class Part:
 
     def before(self, code: np.ndarray, time: np.ndarray, inclusive: bool = False) -> Positions:
         """Where the key's rows with ``event < time`` (``<=`` if inclusive) end."""
-        if self._packed is None or self._low == BEGINNING or self._high == FOREVER:
+        if self._packed is None or not self._packs:
             return search(self.event, self.start(code), self.end(code), time, right=inclusive)
         span = self._high - self._low + 1
         wanted = code * span + (np.clip(time, self._low, self._high) - self._low)
@@ -109,31 +139,46 @@ class Timeline:
         """Whether any row was ever replaced."""
         return self.when is not None
 
-    def ends(self, part: Part, code: np.ndarray, r: np.ndarray) -> Positions:
-        """Where the rows old enough to be seen at ``r`` end."""
-        return part.end(code) if self.plan.timeless else part.before(code, r, inclusive=self.plan.effective)
+    def ends(self, part: Part, code: np.ndarray, r: np.ndarray, span: Span) -> Positions:
+        """Where the rows old enough for the span end."""
+        if self.plan.timeless:
+            return part.end(code)
+        return part.before(code, later(r, -span.offset) if span.offset else r, inclusive=span.closed)
 
-    def begins(self, part: Part, code: np.ndarray, r: np.ndarray, window: int | None) -> Positions:
-        """Where the rows of the window begin."""
-        if window is None or self.plan.timeless:
+    def begins(self, part: Part, code: np.ndarray, r: np.ndarray, span: Span) -> Positions:
+        """Where the rows of the span begin."""
+        if span.window is None or self.plan.timeless:
             return part.start(code)
-        return part.before(code, later(r, -window))
+        return part.before(code, span.begin(r))
 
-    def latest(self, code: np.ndarray, r: np.ndarray) -> Positions:
-        """The latest visible row of each query, by (event, known, rank); -1 where there is none."""
+    def latest(self, code: np.ndarray, r: np.ndarray, span: Span) -> Positions:
+        """The latest visible row of each query up to the span's end, by (event, known, rank); -1 where there is none.
+
+        It may lie before the span's window.
+        """
         code = self._slots(code)
-        found = self._latest_live(code, r)
-        if not self.corrected or self.when is None:
+        found = self._latest_live(code, r, span)
+        if not self.corrected:
             return found
-        # a replaced row matters only if it is later than the lasting one
-        place = np.where(found >= 0, self.when[np.maximum(found, 0)], -1)
-        lo = np.maximum(np.searchsorted(self.when[self.split :], place), self.late.start(code))
-        late = self.late.bounds.last_visible(lo, self.ends(self.late, code, r), r)
+        late = self.late.bounds.last_visible(*self._later_ones(found, code, r, span), r)
         return np.where(late >= 0, late + self.split, found)
 
-    def _latest_live(self, code: np.ndarray, r: np.ndarray) -> Positions:
+    def replaced_since(self, code: np.ndarray, r: np.ndarray, span: Span) -> int:
+        """How many replaced rows all queries together have to look at in ``latest``."""
+        code = self._slots(code)
+        lo, end = self._later_ones(self._latest_live(code, r, span), code, r, span)
+        return int(np.maximum(end - lo, 0).sum())
+
+    def _later_ones(self, found: Positions, code: np.ndarray, r: np.ndarray, span: Span) -> tuple[Positions, Positions]:
+        """The replaced rows that are later than the lasting one that was found: no others matter."""
+        assert self.when is not None
+        place = np.where(found >= 0, self.when[np.maximum(found, 0)], -1)
+        lo = np.maximum(np.searchsorted(self.when[self.split :], place), self.late.start(code))
+        return lo, self.ends(self.late, code, r, span)
+
+    def _latest_live(self, code: np.ndarray, r: np.ndarray, span: Span) -> Positions:
         part = self.live
-        start, end = part.start(code), self.ends(part, code, r)
+        start, end = part.start(code), self.ends(part, code, r, span)
         found = np.where(end > start, end - 1, -1)
         if self.split == 0:
             return found
@@ -145,11 +190,11 @@ class Timeline:
             found[unsure] = np.where(seen >= 0, seen, np.where(settled > start, settled - 1, -1))
         return found
 
-    def visible(self, code: np.ndarray, r: np.ndarray, window: int | None) -> Visible:
-        """The visible rows of each query in a window."""
+    def visible(self, code: np.ndarray, r: np.ndarray, span: Span) -> Visible:
+        """The visible rows of each query in a span."""
         code = self._slots(code)
         part = self.live
-        lo, end = self.begins(part, code, r, window), self.ends(part, code, r)
+        lo, end = self.begins(part, code, r, span), self.ends(part, code, r, span)
         holes = extra = Ragged.none()
         if self.split:
             unsure = np.flatnonzero((part.settled.take(end - 1, mode="clip") > r) & (end > lo))
@@ -158,16 +203,16 @@ class Timeline:
                 found = part.bounds.hidden(begin, end[unsure], r[unsure])
                 holes = Ragged(unsure[found.query], found.lo, found.hi)
         if self.corrected:
-            late_lo, late_end = self.begins(self.late, code, r, window), self.ends(self.late, code, r)
+            late_lo, late_end = self.begins(self.late, code, r, span), self.ends(self.late, code, r, span)
             found = self.late.bounds.visible(late_lo, late_end, r)
             extra = Ragged(found.query, found.lo + self.split, found.hi + self.split)
         return Visible(lo, end, holes, extra)
 
-    def since(self, visible: Visible, code: np.ndarray, r: np.ndarray, window: int | None) -> Visible:
-        """The visible rows of a narrower window than the one they were found for."""
+    def since(self, visible: Visible, code: np.ndarray, r: np.ndarray, span: Span) -> Visible:
+        """The visible rows of a span that begins no earlier than the one they were found for, and ends as it does."""
         code = self._slots(code)
-        late = self.begins(self.late, code, r, window) + self.split
-        return visible.since(self.begins(self.live, code, r, window), late)
+        late = self.begins(self.late, code, r, span) + self.split
+        return visible.since(self.begins(self.live, code, r, span), late)
 
     def _slots(self, code: np.ndarray) -> np.ndarray:
         return np.where(code < 0, self.count, code)

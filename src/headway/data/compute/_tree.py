@@ -39,6 +39,8 @@ class Bounds:
 
     def last_visible(self, lo: np.ndarray, hi: np.ndarray, r: np.ndarray) -> np.ndarray:
         """The last visible row of each ``[lo[i], hi[i])``, or -1; looks at the end first and goes back in strides."""
+        if self._until is None:
+            return self._last_known(lo, hi, r)
         found = np.full(len(lo), -1, dtype=np.int64)
         pending = np.flatnonzero(lo < hi)
         end, stride = hi[pending], 16
@@ -51,6 +53,31 @@ class Bounds:
             pending, end = pending[more], begin[more]
             stride *= 16
         return found
+
+    def _last_known(self, lo: np.ndarray, hi: np.ndarray, r: np.ndarray) -> np.ndarray:
+        """``last_visible`` where rows last forever: the last one known by ``r``, found by one way through the tree.
+
+        Back from the end, up while nodes begin and end together and none below them was known, then down.
+        """
+        found = np.full(len(lo), -1, dtype=np.int64)
+        sizes = [len(least) for least, _ in self._known]
+        offset = np.concatenate([[0], np.cumsum(sizes)])
+        least = np.concatenate([level for level, _ in self._known]) if len(sizes) > 1 else self._known[0][0]
+        pending, end = np.flatnonzero(lo < hi), hi[lo < hi]
+        level, down = np.zeros(len(pending), dtype=np.int64), np.zeros(len(pending), dtype=bool)
+        while len(pending):
+            shift = level * _BITS
+            node = (end >> shift) - 1
+            seen = least.take(offset[level] + node) <= r[pending]
+            done = seen & (level == 0)
+            found[pending[done]] = end[done] - 1
+            end = np.where(seen, end, end - (1 << shift))
+            down |= seen
+            up = ~down & (end & ((1 << (shift + _BITS)) - 1) == 0) & (level < len(sizes) - 1)
+            level = np.where(seen, level - 1, level + up)
+            going = ~done & (end > lo[pending])
+            pending, end, level, down = pending[going], end[going], level[going], down[going]
+        return np.where(found >= lo, found, -1)
 
     def _find(self, lo: np.ndarray, hi: np.ndarray, r: np.ndarray, wanted: bool) -> Ragged:
         found = list(self._nodes(lo, hi, r, wanted))

@@ -6,7 +6,9 @@ import re
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from headway.define.records import list_type
 from headway.errors import DataError
 
 _TIMESTAMP = re.compile(r"timestamp\[(s|ms|us|ns)(?:, tz=(.+))?\]")
@@ -23,6 +25,8 @@ def arrow_type(text: str, example: pa.DataType | None = None) -> pa.DataType:
     """
     if example is not None and str(example) == text:
         return example
+    if items := list_type(text):
+        return pa.list_(arrow_type(items[0]), items[1])
     if match := _TIMESTAMP.fullmatch(text):
         return pa.timestamp(match[1], tz=match[2])
     if match := _DECIMAL.fullmatch(text):
@@ -65,3 +69,35 @@ def from_numpy(values: np.ndarray, absent: np.ndarray | None = None) -> pa.Array
     valid = None if absent is None else pa.py_buffer(np.packbits(~absent, bitorder="little"))
     data = pa.py_buffer(np.ascontiguousarray(values))
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [valid, data])
+
+
+def fixed_lists(array: pa.Array, dim: int, what: str) -> pa.Array:
+    """Lists as an array of a fixed size; DataError for one of another length, or with a null in it."""
+    if pa.types.is_fixed_size_list(array.type):
+        array = array.cast(pa.list_(array.type.value_type))
+    lengths = pc.list_value_length(array)
+    wrong = pc.indices_nonzero(pc.fill_null(pc.not_equal(lengths, dim), False))
+    if len(wrong):
+        got = lengths[wrong[0].as_py()].as_py()
+        raise DataError(
+            f"{what} has {dim} dimensions, and {len(wrong)} rows have lists of another length, such as {got};"
+            " declare the length they have, or leave those rows out with a check"
+        )
+    items = array.flatten()
+    if items.null_count:
+        raise DataError(
+            f"{what} has {items.null_count} nulls inside its lists; fill them in the source, or make the list null"
+        )
+    return fixed_list(items, dim, None if not array.null_count else to_numpy(array.is_valid()))
+
+
+def fixed_list(items: pa.Array, n: int, valid: np.ndarray | None = None, *, spread: bool = True) -> pa.Array:
+    """``n`` items each as a list; null where not ``valid``. ``spread``: ``items`` has those of the valid lists only."""
+    if valid is None or valid.all():
+        return pa.FixedSizeListArray.from_arrays(items, n)
+    if spread:
+        index = np.full(len(valid) * n, -1, dtype=np.int64)
+        index[np.repeat(valid, n)] = np.arange(len(items))
+        items = items.take(from_numpy(index, index < 0))
+    mask = pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.Array.from_buffers(pa.list_(items.type, n), len(valid), [mask], children=[items])

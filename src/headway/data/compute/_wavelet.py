@@ -41,17 +41,6 @@ class Wavelet:
             self._levels.append((bit, _Bits(set_), zeros))
             values = np.concatenate([values[~set_], values[set_]])
 
-    def count_below(self, lo: np.ndarray, hi: np.ndarray, limit: np.ndarray) -> np.ndarray:
-        """How many values in each ``[lo, hi)`` are below ``limit``, which must be a value that could be stored."""
-        count = np.zeros(len(lo), dtype=np.int64)
-        for bit, bits, zeros in self._levels:
-            lo_ones, hi_ones = bits.ones(lo), bits.ones(hi)
-            lo_zeros, hi_zeros = lo - lo_ones, hi - hi_ones
-            right = ((limit >> bit) & 1).astype(bool)
-            count += np.where(right, hi_zeros - lo_zeros, 0)
-            lo, hi = np.where(right, lo_ones + zeros, lo_zeros), np.where(right, hi_ones + zeros, hi_zeros)
-        return count
-
     def smallest(self, pieces: Pieces, k: np.ndarray) -> np.ndarray:
         """The value that comes ``k[i]``-th (from 0) in query i's ranges; any where there are not that many."""
         lo, hi = pieces.lo, pieces.hi

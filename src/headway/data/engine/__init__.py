@@ -10,11 +10,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headway.data.engine._duckdb import Engine
+    from headway.data.engine._memory import Memory
+    from headway.data.engine._piles import Piles, Workspace, needed
     from headway.data.engine._plain import plain, plain_schema, plain_type
+    from headway.data.engine._threads import ahead, side_by_side
 
-__all__ = ["Engine", "plain", "plain_schema", "plain_type"]
+__all__ = [
+    "Engine",
+    "Memory",
+    "Piles",
+    "Workspace",
+    "ahead",
+    "needed",
+    "plain",
+    "plain_schema",
+    "plain_type",
+    "side_by_side",
+]
 
-_HOMES = {"Engine": "_duckdb", "plain": "_plain", "plain_schema": "_plain", "plain_type": "_plain"}
+_HOMES = {
+    "Engine": "_duckdb",
+    "Memory": "_memory",
+    "Piles": "_piles",
+    "Workspace": "_piles",
+    "ahead": "_threads",
+    "needed": "_piles",
+    "plain": "_plain",
+    "plain_schema": "_plain",
+    "plain_type": "_plain",
+    "side_by_side": "_threads",
+}
 
 
 def __getattr__(name: str) -> Any:

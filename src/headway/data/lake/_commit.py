@@ -21,7 +21,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction, Transaction, create_table_with_add_actions
 
 from headway.data.lake._durable import sync_file
-from headway.data.lake._log import LOG, NOTE, commit_file, versions
+from headway.data.lake._log import LOG, NOTE, commit_file, read_note, versions
 from headway.data.lake._protocol import Mode, Note, Once
 from headway.errors import DataError, StoreBusy
 
@@ -180,14 +180,23 @@ def _prepare(folder: Path, mode: Mode, schema: pa.Schema) -> DeltaTable:
     _checkpoint(folder, table)
     # delta-rs would commit naive timestamps without the feature, and then no longer be able to open the table.
     if _is_naive(schema) and "timestampNtz" not in (table.protocol().writer_features or []):
-        table.alter.add_feature([TableFeatures.TimestampWithoutTimezone], allow_protocol_versions_increase=True)
+        table.alter.add_feature(
+            [TableFeatures.TimestampWithoutTimezone],
+            allow_protocol_versions_increase=True,
+            commit_properties=_as_noted(folder),
+        )
         table = load(folder)
-    if mode == "append" and _add_columns(table, schema):
+    if mode == "append" and _add_columns(folder, table, schema):
         table = load(folder)
     return table
 
 
-def _add_columns(table: DeltaTable, schema: pa.Schema) -> bool:
+def _as_noted(folder: Path) -> CommitProperties:
+    """For a version with the rows of the one before: the note it has."""
+    return CommitProperties(custom_metadata={NOTE: json.dumps(read_note(folder, versions(folder)[-1]))})
+
+
+def _add_columns(folder: Path, table: DeltaTable, schema: pa.Schema) -> bool:
     current = pa.schema(table.schema().to_arrow())
     for field in schema:
         if field.name in current.names and current.field(field.name).type != field.type:
@@ -198,7 +207,7 @@ def _add_columns(table: DeltaTable, schema: pa.Schema) -> bool:
     if clash:
         raise DataError(f"columns {clash} differ from those of the table only in upper and lower case")
     if added:
-        table.alter.add_columns(Schema.from_arrow(pa.schema(added)).fields)
+        table.alter.add_columns(Schema.from_arrow(pa.schema(added)).fields, commit_properties=_as_noted(folder))
     return bool(added)
 
 

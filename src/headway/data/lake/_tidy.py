@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from headway.data.lake._commit import Change, adds, commit, load, settle
+from headway.data.lake._log import read_note, versions
 from headway.data.lake._rows import write_rows
 
 _SMALL = 32 << 20  # bytes
@@ -43,7 +44,8 @@ def join(folder: Path, names: list[str], file: BinaryIO, lock: AbstractContextMa
         table = load(folder)
         if not set(names) <= set(adds(table)["path"].to_pylist()) or pa.schema(table.schema().to_arrow()) != schema:
             return False
-        commit(folder, Change("append", schema, settle(folder, file, rows, new=False), {}, names, {}, same=True))
+        note = read_note(folder, versions(folder)[-1])  # the rows are those it speaks of
+        commit(folder, Change("append", schema, settle(folder, file, rows, new=False), note, names, {}, same=True))
     return True
 
 

@@ -14,20 +14,28 @@ from headway.data.online._keys import (
     write_watermark,
 )
 from headway.data.online._packing import pack
-from headway.data.online._protocol import OnlineStore, stamp, unstamp
+from headway.data.online._protocol import Concern, Counting, Examined, OnlineStore, kept_key, stamp, unstamp
 from headway.data.online._read import STATES, OnlineColumns, OnlineReader, PlanReader
+from headway.data.online._stored import StoredRows, StoredView, digests
 from headway.data.online._table import read_table, stored_rows
 
 __all__ = [
     "STATES",
+    "Concern",
+    "Counting",
+    "Examined",
     "Key",
     "OnlineColumns",
     "OnlineReader",
     "OnlineStore",
     "PlanReader",
+    "StoredRows",
+    "StoredView",
     "Watermark",
+    "digests",
     "encode_keys",
     "fingerprint_prefix",
+    "kept_key",
     "pack",
     "read_table",
     "read_watermark",

@@ -6,6 +6,7 @@ instead; whatever is late, expired or missing goes the general way, which alone 
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Sequence
 from operator import itemgetter
@@ -76,7 +77,7 @@ def _struct_of(layout: Layout) -> tuple[struct.Struct, dict[str, int]]:
     code, count = "<", 0
     for name in layout.dtype.names or ():
         member = layout.dtype[name]
-        width = member.shape[0] if member.shape else 1
+        width = math.prod(member.shape)
         first[name] = count
         if name in ("null", "expired", "padding"):
             code, count = f"{code}{width}s", count + 1
@@ -90,7 +91,7 @@ def _struct_of(layout: Layout) -> tuple[struct.Struct, dict[str, int]]:
 
 def _place(layout: Layout, feature: int, first: dict[str, int]) -> int:
     slot = layout.slots[feature]
-    return first[TEXT] if slot.group == TEXT else first[slot.group] + slot.column
+    return first[TEXT] if slot.group == TEXT or slot.items else first[slot.group] + slot.column
 
 
 def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:

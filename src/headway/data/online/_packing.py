@@ -6,9 +6,10 @@
     └── stamp ───┘ └──────────────── little-endian, grouped by type ───────────────┘
 
 Values of one type stand side by side, so that many rows are read as a few matrices, without an object per value.
-Null floats are NaN, other nulls 0. The expired bits, and the event times behind latest values (BEGINNING: none), are
-there for views with a ttl only. Texts (and bytes and decimals) follow the fixed part; ``ends`` says where each one
-ends, counted from the first one's beginning.
+Lists of a fixed size are matrices of their own, one per type and size; of those that may be shorter, ``counts`` says
+how many items are there. Null floats are NaN, other nulls 0. The expired bits, and the event times behind latest values
+(BEGINNING: none), are there for views with a ttl only. Texts (and bytes and decimals) follow the fixed part; ``ends``
+says where each one ends, counted from the first one's beginning.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from headway.errors import DataError, DefinitionError, StoreError
 ROWS_PER_CHUNK = 16_384
 TEXT = "text"
 TIMES = "times"
+COUNTS = "counts"
 
 _SIGN = np.uint64(1 << 63)
 _NUMPY = {
@@ -48,13 +50,22 @@ _NUMPY = {
 }
 
 
+BULK = frozenset(_NUMPY.values()) - {"|b1"}
+"""The matrices whose columns are, once they are contiguous, what an Arrow array of the feature's type consists of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where a feature's value stands: ``column`` of the matrix ``group``; for a text, its number among the texts."""
+    """Where a feature's value stands: ``column`` of the matrix ``group``; for a text, its number among the texts.
+
+    ``items`` is the size of a list (0: no list); the first ``counts[counted]`` of them are not null (-1: none is).
+    """
 
     group: str
     column: int
     type: pa.DataType
+    items: int = 0
+    counted: int = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,14 +100,19 @@ class Layout:
     def blank(self, *, empty: bool) -> bytes:
         """The row of an entity that is not stored, with BEGINNING for its as-of: empty windows, or nulls throughout."""
         row = np.zeros(1, self.dtype)
-        zero = np.array([empty and feature.empty is not None for feature in self.plan.features], bool)
-        row["null"] = np.packbits(~zero, bitorder="little")
-        for feature, slot in zip(self.plan.features, self.slots, strict=True):
-            if slot.group != TEXT and not (empty and feature.empty is not None):
-                row[slot.group][:, slot.column] = _null_of(row[slot.group].dtype)
+        values = [feature.empty if empty else None for feature in self.plan.features]
+        row["null"] = np.packbits([value is None for value in values], bitorder="little")
+        texts = [b""] * self.texts
+        for value, slot in zip(values, self.slots, strict=True):
+            if slot.group != TEXT:
+                row[slot.group][:, slot.column] = _null_of(row[slot.group].dtype) if value is None else value
+            elif value is not None:
+                texts[slot.column] = str(value).encode()
+        if self.texts:
+            row["ends"] = np.cumsum([len(text) for text in texts])
         if self.timed:
             row[TIMES] = BEGINNING
-        return row.tobytes()
+        return b"".join((row.tobytes(), *texts))
 
 
 @lru_cache(maxsize=1024)
@@ -106,9 +122,19 @@ def plan_layout(plan: ViewPlan) -> Layout:
     groups: dict[str, int] = {}
     for feature in plan.features:
         kind = arrow_type(feature.type)
-        group = _group(feature, kind)
-        slots.append(Slot(group, groups.setdefault(group, 0), kind))
-        groups[group] += 1
+        items = kind.list_size if pa.types.is_fixed_size_list(kind) else 0
+        group = _group(feature, kind.value_type if items else kind)
+        wide = 1
+        if items and group == TEXT:
+            wide = items
+        elif items:
+            group = f"({items},){group}"
+        counted = -1
+        if feature.kind == "last_n":
+            counted = groups.setdefault(COUNTS, 0)
+            groups[COUNTS] += 1
+        slots.append(Slot(group, groups.setdefault(group, 0), kind, items, counted))
+        groups[group] += wide
     timed = tuple(i for i, feature in enumerate(plan.features) if plan.ttl is not None and feature.is_latest)
     texts = groups.pop(TEXT, 0)
     return Layout(plan, tuple(slots), _fixed_part(plan, groups, len(timed), texts), timed, texts)
@@ -116,7 +142,10 @@ def plan_layout(plan: ViewPlan) -> Layout:
 
 def _fixed_part(plan: ViewPlan, groups: Mapping[str, int], timed: int, texts: int) -> np.dtype[Any]:
     """Wide values first and the whole a multiple of eight, so that every value is aligned in every row."""
-    matrices = [(name, name, (width,)) for name, width in groups.items()]
+    matrices: list[tuple[str, str, tuple[int, ...]]] = []
+    for name, width in groups.items():
+        kind = np.dtype("<u2" if name == COUNTS else name)
+        matrices.append((name, kind.base.str, (width, *kind.shape)))
     if timed:
         matrices.append((TIMES, "<i8", (timed,)))
     matrices.sort(key=lambda matrix: -np.dtype(matrix[1]).itemsize)
@@ -173,10 +202,14 @@ def _pack_chunk(layout: Layout, snapshot: Snapshot, start: int, rows: int) -> li
         array = flat(snapshot.features.column(i).slice(start, rows))
         if array.null_count:
             null[:, i] = array.is_null().to_numpy(zero_copy_only=False)
+        if slot.items:
+            array = _items(slot, array, null[:, i], fixed)
         if slot.group == TEXT:
-            texts.append(texts_of(array))
-        else:
-            fixed[slot.group][:, slot.column] = _numbers(array, np.dtype(slot.group), null[:, i])
+            values = texts_of(array)
+            texts += [values[at :: slot.items] for at in range(slot.items)] if slot.items else [values]
+            continue
+        numbers = _numbers(array, np.dtype(slot.group).base)
+        fixed[slot.group][:, slot.column] = numbers.reshape(-1, slot.items) if slot.items else numbers
     fixed["null"] = np.packbits(null, axis=1, bitorder="little")
     if plan.ttl is not None:
         fixed["expired"] = np.packbits(_expired(plan, snapshot, start, rows), axis=1, bitorder="little")
@@ -194,14 +227,27 @@ def _expired(plan: ViewPlan, snapshot: Snapshot, start: int, rows: int) -> np.nd
     return expired
 
 
-def _numbers(array: pa.Array, kind: np.dtype[Any], null: np.ndarray) -> np.ndarray:
+def _items(slot: Slot, array: pa.Array, null: np.ndarray, fixed: np.ndarray) -> pa.Array:
+    """The items of lists, those of null ones too, one after the other; their number is noted if it may differ."""
+    items = array.flatten()
+    if null.any():
+        place = np.full((len(null), slot.items), -1, np.int64)
+        place[~null] = np.arange(len(items)).reshape(-1, slot.items)
+        items = items.take(pa.array(place.ravel(), mask=place.ravel() < 0))
+    if slot.counted >= 0:
+        there = np.asarray(items.is_valid()).reshape(-1, slot.items)
+        fixed[COUNTS][:, slot.counted] = there.sum(axis=1)
+    return items
+
+
+def _numbers(array: pa.Array, kind: np.dtype[Any]) -> np.ndarray:
     """The values of a fixed-width array as numpy, with NaN or 0 for its nulls."""
     if pa.types.is_temporal(array.type):
         array = array.view(pa.int32() if kind.itemsize == 4 else pa.int64())
     if pa.types.is_boolean(array.type):
         return np.asarray(array.fill_null(False))
     data = np.frombuffer(array.buffers()[1], kind, len(array), array.offset * kind.itemsize)
-    return np.where(null, kind.type(_null_of(kind)), data) if array.null_count else data
+    return np.where(np.asarray(array.is_null()), kind.type(_null_of(kind)), data) if array.null_count else data
 
 
 def _joined(layout: Layout, fixed: np.ndarray, texts: list[list[bytes]]) -> list[bytes]:

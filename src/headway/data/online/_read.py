@@ -13,13 +13,14 @@ expired.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from headway.data.online._arrow import is_text
+from headway.data.online._arrow import bytes_array, is_text, number_array, validity
 from headway.data.online._keys import (
     Key,
     Watermark,
@@ -29,13 +30,15 @@ from headway.data.online._keys import (
     watermark_key,
 )
 from headway.data.online._one import OkRow, RowUnpacker
-from headway.data.online._packing import TEXT, TIMES, Slot, plan_layout, stamped
+from headway.data.online._packing import BULK, COUNTS, TEXT, TIMES, Slot, plan_layout, stamped
 from headway.data.online._protocol import OnlineStore
 from headway.define.records import BEGINNING, State, ViewPlan
 from headway.errors import NotFoundError
 
 STATES: tuple[State, ...] = ("ok", "late", "expired", "missing")
 OK, LATE, EXPIRED, MISSING = range(4)
+
+_HEADS = 256
 
 _ALL = slice(None)
 _Columns = slice | np.ndarray
@@ -67,7 +70,10 @@ class OnlineReader:
 
     def lookup(self, reader: PlanReader, keys: Sequence[Key], now: int) -> OnlineColumns:
         """The features of a bound view for encoded keys, in their order."""
-        return self.lookup_many([(reader, keys)], now)[0]
+        if None in keys:
+            return self.lookup_many([(reader, keys)], now)[0]
+        mark, *rows = self._store.get_many([reader.mark_key, *keys])  # type: ignore[list-item]
+        return reader.decode(reader.watermark(mark), rows, reader.plan.r(now))
 
     def lookup_many(self, asked: Sequence[tuple[PlanReader, Sequence[Key]]], now: int) -> list[OnlineColumns]:
         """Several views in one question to the store."""
@@ -94,7 +100,7 @@ class OnlineReader:
             rows = blobs[at + 1 : at + 1 + len(keys)]
             if None in keys:
                 rows = [reader.nothing if key is None else row for key, row in zip(keys, rows, strict=True)]
-            answers.append(((reader, keys), (decode_watermark(blobs[at]), rows)))
+            answers.append(((reader, keys), (reader.watermark(blobs[at]), rows)))
             at += 1 + len(keys)
         return answers
 
@@ -123,10 +129,15 @@ class PlanReader:
         timed = [(at, layout.timed.index(i)) for at, i in enumerate(chosen) if i in layout.timed]
         self._timed_to = np.array([at for at, _ in timed], np.intp)
         self._timed_from = np.array([column for _, column in timed], np.intp)
+        self.schema = pa.schema([(name, slot.type) for name, slot in zip(self.features, self.slots, strict=True)])
+        self.bulk, self.single = self._arrow_columns()
+        self.uniform = len(self.bulk) == 1 and not self.single and np.dtype(self.bulk[0][0]).itemsize == 8
+        self._heads: dict[int, bytes] = {}
         self._limit = plan.ttl if plan.ttl is not None else 3 * (plan.refresh or 0)
         self._one = RowUnpacker(layout, chosen)
         self._all_ok = np.zeros((1, len(chosen)), np.uint8)
         self._all_ok.flags.writeable = False
+        self._seen: tuple[bytes | None, Watermark | None] = (None, None)
 
     def encode(self, keys: pa.Table | Mapping[str, Sequence[Any]]) -> list[Key]:
         """The store's key of each entity, in order; None where a key column is null.
@@ -138,24 +149,50 @@ class PlanReader:
         """
         return encode_keys(self.plan, keys)
 
+    def head(self, rows: int) -> bytes:
+        """What stands before the values of so many rows in an Arrow message, if all are of one type of eight bytes and
+        none is null: the columns follow each other, so that they need not be handed over one by one."""
+        head = self._heads.get(rows)
+        if head is None:
+            nothing = pa.array(np.zeros(rows, np.int64))
+            sample = pa.RecordBatch.from_arrays([nothing.view(kind) for kind in self.schema.types], schema=self.schema)
+            message = sample.serialize().to_pybytes()
+            head = message[: len(message) - 8 * rows * len(self.features)]
+            if len(self._heads) >= _HEADS:
+                self._heads.clear()
+            self._heads[rows] = head
+        return head
+
+    def watermark(self, blob: bytes | None) -> Watermark | None:
+        """The view's watermark from its row; it is the same one for as long as a refresh lasts."""
+        seen, mark = self._seen
+        if blob != seen:
+            mark = decode_watermark(blob)
+            self._seen = blob, mark
+        return mark
+
     def decode(self, mark: Watermark | None, blobs: Sequence[bytes | None], r: int) -> OnlineColumns:
         """Rows as they were stored (None: not there) as what they are worth at ``r``."""
         if len(blobs) == 1 and (row := self._one.ok_row(mark, blobs[0], r)) is not None:
             return OneRow(self, blobs, self._all_ok, row)  # type: ignore[arg-type]
         rows = [self._blank(mark, r) if blob is None else blob for blob in blobs] if None in blobs else blobs
         fixed = self.layout.read(rows)  # type: ignore[arg-type]
-        as_of = stamped(fixed)
-        missing = as_of == BEGINNING
+        own = stamped(fixed)
+        as_of = own
         if mark is not None:
             # A row of newer data than the watermark's belongs to a refresh that is not complete: its own as-of holds.
-            as_of = np.where(fixed["version"] <= mark.version, np.maximum(as_of, mark.as_of), as_of)
+            as_of = np.maximum(own, mark.as_of)
+            newer = fixed["version"] > mark.version
+            if np.count_nonzero(newer):
+                as_of[newer] = own[newer]
         null = self.null_bits(fixed)
         state = np.zeros(null.shape, np.uint8)
         if self.plan.refresh is not None:
             self._judge_age(as_of, r, state, null)
         if self.plan.ttl is not None:
             self._judge_events(fixed, r - self.plan.ttl, state, null)
-        if missing.any():
+        missing = own == BEGINNING
+        if np.count_nonzero(missing):
             state[missing] = MISSING
         return OnlineColumns(self, rows, fixed, as_of, state, null)  # type: ignore[arg-type]
 
@@ -173,7 +210,7 @@ class PlanReader:
 
     def _judge_age(self, as_of: np.ndarray, r: int, state: np.ndarray, null: np.ndarray) -> None:
         late = as_of < r
-        if late.any():
+        if np.count_nonzero(late):
             state[late] = LATE
             expired = as_of < r - self._limit
             state[expired] = EXPIRED
@@ -197,6 +234,17 @@ class PlanReader:
             (group, _indices([source for source, _ in pairs]), _indices([target for _, target in pairs]))
             for group, pairs in groups.items()
         ]
+
+    def _arrow_columns(self) -> tuple[list[tuple[str, _Columns, list[int]]], list[int]]:
+        """Matrices whose columns are those of Arrow arrays already, with whose they are; and the features left over."""
+        everything = range(len(self.features))
+        bulk = [
+            (group, source, list(everything[target] if isinstance(target, slice) else target.tolist()))
+            for group, source, target in self.blocks
+            if group in BULK
+        ]
+        done = {at for _, _, target in bulk for at in target}
+        return bulk, [at for at in everything if at not in done]
 
 
 class OnlineColumns:
@@ -235,20 +283,23 @@ class OnlineColumns:
     def floats(self, out: np.ndarray | None = None) -> np.ndarray:
         """All features as float64 (rows, features), NaN where null; ``out`` is filled if given.
 
-        Bools are 0 and 1, times the integers they are stored as, and texts NaN: ``column`` has those.
+        Bools are 0 and 1, times the integers they are stored as, and texts and lists NaN: ``column`` has those.
         """
         if out is None:
-            out = np.empty(self.null.shape)
+            out = np.empty(self.state.shape)
         for group, source, target in self._reader.blocks:
-            out[:, target] = np.nan if group == TEXT else self._fixed[group][:, source]
-        if self.null.any():
+            out[:, target] = np.nan if group == TEXT or group[0] == "(" else self._fixed[group][:, source]
+        if np.count_nonzero(self.null):
             out[self.null] = np.nan
         return out
 
     def column(self, name: str) -> np.ndarray:
-        """One feature as numpy: NaN where a float is null, 0 (False) for other nulls, objects with None for texts."""
+        """One feature as numpy: NaN where a float is null, 0 (False) for other nulls, objects with None for texts and
+        lists."""
         at = self._at(name)
         slot = self._reader.slots[at]
+        if slot.items:
+            return _objects(self.array(name).to_pylist())
         if slot.group == TEXT:
             return _objects(self._texts(at, slot))
         values = self._fixed[slot.group][:, slot.column]
@@ -268,25 +319,90 @@ class OnlineColumns:
         at = self._at(name)
         slot = self._reader.slots[at]
         null = np.ascontiguousarray(self.null[:, at])
+        if slot.items:
+            return self._lists(slot, null)
         if slot.group == TEXT:
             return _text_array(self._reader.layout.read_texts(self._blobs, self._fixed, slot.column), null, slot.type)
-        values = pa.array(np.ascontiguousarray(self._fixed[slot.group][:, slot.column]), mask=null)
-        return values if values.type == slot.type else values.view(slot.type)
+        return number_array(self._fixed[slot.group][:, slot.column], null, slot.type)
+
+    def matrix(self, name: str) -> np.ndarray:
+        """A list of numbers as float64 (rows, items), NaN where an item or the whole list is null."""
+        at = self._at(name)
+        slot = self._reader.slots[at]
+        items = np.asarray(self._fixed[slot.group][:, slot.column], np.float64)
+        return np.where(self._there(slot, self.null[:, at]), items, np.nan)
+
+    def _there(self, slot: Slot, null: np.ndarray) -> np.ndarray:
+        """Which items of lists are not null: bool (rows, items)."""
+        counts = slot.items if slot.counted < 0 else self._fixed[COUNTS][:, slot.counted, None]
+        there: np.ndarray = (np.arange(slot.items) < counts) & ~null[:, None]
+        return there
+
+    def _lists(self, slot: Slot, null: np.ndarray) -> pa.Array:
+        absent = ~self._there(slot, null).ravel()
+        if slot.group == TEXT:
+            layout, columns = self._reader.layout, range(slot.column, slot.column + slot.items)
+            parts = [layout.read_texts(self._blobs, self._fixed, column) for column in columns]
+            texts = [text for row in zip(*parts, strict=True) for text in row]
+            items = _text_array(texts, absent, slot.type.value_type)
+        else:
+            values = np.ascontiguousarray(self._fixed[slot.group][:, slot.column]).ravel()
+            items = number_array(values, absent, slot.type.value_type)
+        return pa.Array.from_buffers(slot.type, len(null), [validity(null)], children=[items])
+
+    def matrices(self) -> Iterator[tuple[list[int], np.ndarray]]:
+        """The values of fixed width, by type, as they are stored: which features they are of, and a row for each."""
+        for group, source, target in self._reader.bulk:
+            yield target, np.ascontiguousarray(self._fixed[group][:, source].T)
+
+    def to_arrow(self) -> pa.RecordBatch:
+        """All features as columns of the types that the plan says: what ``array`` gives for each of them, at once."""
+        reader = self._reader
+        if reader.uniform and not np.count_nonzero(self.null):
+            ((_, matrix),) = self.matrices()
+            return pa.ipc.read_record_batch(
+                pa.py_buffer(b"".join((reader.head(len(self)), matrix.data))), reader.schema
+            )
+        arrays = [None] * len(self.features)
+        for target, matrix in self.matrices():
+            for at, array in zip(target, _column_arrays(matrix, self.null, target, reader.slots), strict=True):
+                arrays[at] = array
+        for at in reader.single:
+            arrays[at] = self.array(self.features[at])
+        return pa.RecordBatch.from_arrays(arrays, schema=reader.schema)
+
+    def states_arrow(self) -> pa.StructArray:
+        """The states as text, a struct with a field per feature."""
+        names, state = list(self.features), self.state
+        if names and (state == state[:, :1]).all():
+            return pa.StructArray.from_arrays([self.states(names[0])] * len(names), names=names)
+        known: dict[bytes, pa.Array] = {}  # features are often in the same states as others
+        arrays = []
+        for codes in state.T:
+            told = codes.tobytes()
+            if told not in known:
+                known[told] = _words().take(pa.array(codes))
+            arrays.append(known[told])
+        return pa.StructArray.from_arrays(arrays, names=names)
 
     def states(self, name: str) -> pa.Array:
         """One feature's states as text."""
-        codes = pa.array(self.state[:, self._at(name)].astype(np.int8))
-        return pa.DictionaryArray.from_arrays(codes, pa.array(STATES)).cast(pa.string())
+        return _words().take(pa.array(self.state[:, self._at(name)]))
 
     def as_of_array(self) -> pa.Array:
         """``as_of`` as Arrow timestamps, null where no refresh has been."""
-        return pa.array(self.as_of, mask=self.as_of == BEGINNING).view(pa.timestamp("us", tz="UTC"))
+        return number_array(self.as_of, self.as_of == BEGINNING, pa.timestamp("us", tz="UTC"))
 
     def _at(self, name: str) -> int:
         try:
             return self.features.index(name)
         except ValueError:
             raise NotFoundError.among("feature", name, self.features) from None
+
+
+@lru_cache(maxsize=1)
+def _words() -> pa.Array:
+    return pa.array(STATES)  # which imports pandas, so a server does without
 
 
 class OneRow(OnlineColumns):
@@ -320,6 +436,23 @@ class OneRow(OnlineColumns):
         return out
 
 
+def _column_arrays(
+    matrix: np.ndarray, null: np.ndarray, target: Sequence[int], slots: Sequence[Slot]
+) -> Iterator[pa.Array]:
+    """The rows of a matrix as Arrow arrays that share its memory."""
+    rows, width = matrix.shape[1], matrix.shape[1] * matrix.itemsize
+    values = pa.py_buffer(matrix)
+    if null.any():
+        bits = np.packbits(~null[:, target].T, axis=1, bitorder="little")
+        valid = pa.py_buffer(bits)
+        step = bits.shape[1]
+        masks = [valid.slice(i * step, step) for i in range(len(target))]
+    else:
+        masks = [None] * len(target)
+    for i, at in enumerate(target):
+        yield pa.Array.from_buffers(slots[at].type, rows, [masks[i], values.slice(i * width, width)])
+
+
 def _indices(positions: Sequence[int], of: int | None = None) -> _Columns:
     """Positions as a slice where they are a run of them (all ``of`` them, if given): numpy is faster with slices."""
     run = list(range(positions[0], positions[0] + len(positions))) if positions else []
@@ -335,7 +468,7 @@ def _objects(values: list[Any]) -> np.ndarray:
 
 
 def _text_array(values: Sequence[bytes], null: np.ndarray, kind: pa.DataType) -> pa.Array:
-    array = pa.array(values, pa.large_binary(), mask=null)
+    array = bytes_array(values, null)
     if is_text(kind) and "binary" not in str(kind):
         array = array.cast(pa.large_string())
     return array.cast(kind)

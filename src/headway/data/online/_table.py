@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from headway.data.online._read import OnlineColumns, OnlineReader
+from headway.data.online._read import OnlineReader
 from headway.define.records import ViewPlan, ViewUse
 from headway.errors import DataError, UsageError, suggest
 
@@ -36,16 +36,16 @@ def read_table(
     verdicts: dict[str, Any] = {}
     for use, found in zip(uses, reader.lookup_many(asked, now), strict=True):
         lead = "" if len(uses) == 1 else use.prefix
-        _add(columns, {f"{use.prefix}__{name}": found.array(name) for name in use.features})
-        _add(verdicts, {f"{lead}_as_of": found.as_of_array(), f"{lead}_state": _state_struct(found)})
+        arrays = found.to_arrow().columns
+        _add(columns, {f"{use.prefix}__{name}": array for name, array in zip(use.features, arrays, strict=True)})
+        _add(verdicts, {f"{lead}_as_of": found.as_of_array(), f"{lead}_state": found.states_arrow()})
     _add(columns, verdicts)
     return pa.table(columns)
 
 
 def stored_rows(reader: OnlineReader, plan: ViewPlan, keys: pa.Table) -> pa.Table:
     """What the store holds of all features for ``keys``, as of the view's watermark, whatever the time is now."""
-    found = reader.stored(plan, keys)
-    return pa.table({name: found.array(name) for name in found.features})
+    return pa.Table.from_batches([reader.stored(plan, keys).to_arrow()])
 
 
 def _entity_keys(use: ViewUse, table: pa.Table) -> pa.Table:
@@ -57,11 +57,6 @@ def _entity_keys(use: ViewUse, table: pa.Table) -> pa.Table:
         found[field.name] = table.column(name)
     # A view without keys has one entity, whose values stand on every row.
     return pa.table(found) if found else table.select([])
-
-
-def _state_struct(found: OnlineColumns) -> pa.StructArray:
-    names = list(found.features)
-    return pa.StructArray.from_arrays([found.states(name) for name in names], names=names)
 
 
 def _add(columns: dict[str, Any], more: Mapping[str, Any]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from hashlib import blake2b
-from itertools import islice
+from itertools import islice, takewhile
 from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar, cast
@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import lmdb
 
-from headway.data.online._protocol import PREFIX_BYTES, STAMP_BYTES
+from headway.data.online._protocol import PREFIX_BYTES, STAMP_BYTES, kept_key
 from headway.errors import SettingsError, StoreBusy, StoreError, UsageError
 from headway.plugins import maturity
 
@@ -28,12 +28,15 @@ _LONGEST = 511  # LMDB's limit for a key
 _CUT = _LONGEST - 32
 _ROWS_PER_COMMIT = 16_384
 _NO_ROOM = 1 << 20
+_OWNER = "owner"
 _AFTER_ALL = b"\xff" * (STAMP_BYTES + 1)  # greater than any stamp
 
 
 @maturity("stable")
-def open_store(url: str, *, readonly: bool = False) -> LmdbStore:
+def open_store(url: str, *, readonly: bool = False, namespace: str = "") -> LmdbStore:
     """The store in the directory that ``url`` names: ``lmdb:///var/lib/online``, or ``lmdb:online`` below the cwd.
+
+    A directory belongs to one environment of one project, ``namespace``: the first that writes there.
 
     A store opened with ``readonly`` may be there before its directory is: it answers as an empty one until somebody
     has written, and sees what is written later.
@@ -41,7 +44,30 @@ def open_store(url: str, *, readonly: bool = False) -> LmdbStore:
     scheme, colon, rest = url.partition(":")
     if not colon or scheme != "lmdb" or not rest.strip("/"):
         raise SettingsError(f"{url!r} names no LMDB directory; write it as 'lmdb:///path/to/directory'")
-    return LmdbStore(unquote(rest.removeprefix("//")), readonly=readonly)
+    path = Path(unquote(rest.removeprefix("//")))
+    _check_owner(path, namespace, claim=not readonly)
+    return LmdbStore(path, readonly=readonly)
+
+
+def _check_owner(path: Path, namespace: str, *, claim: bool) -> None:
+    """Refuse a directory that another environment has written to; with ``claim``, it is this one's from now on."""
+    file = path / _OWNER
+    try:
+        if claim and namespace and not file.exists():
+            path.mkdir(parents=True, exist_ok=True)
+            mine = path / f".{_OWNER}-{os.getpid()}-{threading.get_ident()}"
+            mine.write_text(namespace)
+            with contextlib.suppress(FileExistsError):
+                file.hardlink_to(mine)
+            mine.unlink()
+        owner = file.read_text() if file.exists() else namespace
+    except OSError as error:
+        raise StoreError(f"the online store's directory {path} cannot be used: {error.strerror}") from error
+    if namespace and owner != namespace:
+        raise SettingsError(
+            f"the online store at {path} belongs to {owner!r}, and this is {namespace!r}; every environment has a"
+            " directory of its own: name another one, or remove this one and materialize again"
+        )
 
 
 class LmdbStore:
@@ -50,6 +76,8 @@ class LmdbStore:
     Every commit is synchronous. ``get_many`` reads one snapshot. Keys of 511 bytes and more are stored as their first
     479 bytes and a 32-byte digest, so that a stored key of 511 bytes is always such a one.
     """
+
+    longest_key = _LONGEST
 
     def __init__(self, path: str | os.PathLike[str], *, readonly: bool = False, map_size: int = _MAP_SIZE) -> None:
         self._readonly = readonly
@@ -87,6 +115,13 @@ class LmdbStore:
     def prefixes(self) -> list[bytes]:
         return self._open.read(_list_prefixes, [])
 
+    def scan(self, prefix: bytes) -> Iterator[list[bytes]]:
+        after: bytes | None = None
+        nothing: list[bytes] = []
+        while keys := self._open.read(partial(_list_keys, prefix=prefix, after=after), nothing):
+            yield keys
+            after = keys[-1]
+
     def close(self) -> None:
         environment, self._environment = self._environment, None
         if environment is not None:
@@ -116,7 +151,7 @@ class LmdbStore:
 
 
 def _stored_key(key: bytes) -> bytes:
-    return key if len(key) < _LONGEST else key[:_CUT] + blake2b(key, digest_size=32).digest()
+    return kept_key(key, _LONGEST)
 
 
 def _next_batch(rows: Iterator[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -154,6 +189,17 @@ def _delete_batch(txn: lmdb.Transaction, prefix: bytes, start: bytes, before: by
         else:
             cursor.next()
     return deleted, bytes(cursor.key())
+
+
+def _list_keys(txn: lmdb.Transaction, prefix: bytes, after: bytes | None) -> list[bytes]:
+    """The next keys under ``prefix``, the first ones or those after a key; none at the end."""
+    cursor = txn.cursor()
+    if not cursor.set_range(prefix if after is None else after):
+        return []
+    if after is not None and bytes(cursor.key()) == after and not cursor.next():
+        return []
+    keys = islice(cursor.iternext(keys=True, values=False), _ROWS_PER_COMMIT)
+    return list(takewhile(lambda key: key.startswith(prefix), map(bytes, keys)))
 
 
 def _list_prefixes(txn: lmdb.Transaction) -> list[bytes]:

@@ -26,8 +26,8 @@ from headway.data.predictions._frames import (
     listed,
 )
 from headway.data.predictions._read import Logged, find, overview, read, read_labels
-from headway.data.predictions._segments import SegmentWriter
 from headway.data.predictions._table import KEY, LABELS, OWN, Batch, batch_table, input_name, is_input, settled
+from headway.data.segments import SegmentWriter
 
 __all__ = [
     "APP",

@@ -29,8 +29,8 @@ from headway.data.predictions._frames import (
     decode_frame,
     decode_labels,
 )
-from headway.data.predictions._segments import Segment, Written, frames, place, writers
 from headway.data.predictions._table import dropped_rows, joined, label_rows, rows_table, settled
+from headway.data.segments import Segment, Written, frames, place, writers
 from headway.errors import DataError, StoreError
 from headway.locks import exclusive
 

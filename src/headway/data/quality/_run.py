@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from headway.data.binding import Binder
@@ -11,19 +12,32 @@ from headway.data.binding._relation import Relation
 from headway.data.binding._sql import EVENT, UNTIL, instant, literal, name, names
 from headway.data.engine import Engine
 from headway.data.lake import Lake
+from headway.data.quality._history import keep, set_aside
+from headway.data.quality._volume import volumes
 from headway.define import Check, Source
+from headway.define._checks import ROW_KINDS
 from headway.define._duration import as_text, microseconds
 from headway.define.records import CheckResult
 from headway.errors import BindingError, CheckFailed, DataError, HeadwayError
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What checks of the whole table look at: the columns' types, and rows per hour or day."""
+
+    types: Mapping[str, str]
+    volume: Callable[[Check], tuple[int, str]]
 
 
 def run_checks(source: Source, binder: Binder, lake: Lake, engine: Engine, now: int) -> list[CheckResult]:
     """Run the checks of one source on the rows in the lake, in the order they are declared.
 
     Checks speak of every version of every row, whether or not it is known by ``now``, but not of deletes;
-    ``unique`` speaks of the last version of each fact, and ``freshness`` of the events up to ``now``. Rows that a
-    quarantining check sets aside are kept in the lake table ``quarantine/<source>``, which is replaced each time: the
-    checks they failed in ``__check``, then their columns. ``Binder`` leaves the same rows out of everything else.
+    ``unique`` and ``volume`` speak of the last version of each fact, and ``freshness`` of the events up to ``now``.
+
+    What was found is added to the lake table ``checks/<source>``. Rows that a quarantining check sets aside are in
+    ``quarantine/<source>``: the checks they failed in ``__check``, since when in ``__since``, until when in
+    ``__aside_until`` (null: still), then their columns. ``Binder`` leaves the same rows out of everything else.
 
     Raises
     ------
@@ -42,8 +56,14 @@ def run_checks(source: Source, binder: Binder, lake: Lake, engine: Engine, now: 
         (figures,) = engine.query(_pass(source, rows, checks, now), files).to_pylist()
     except (BindingError, DataError) as error:
         raise _blame(source, rows, checks, engine, files, now) or error from None
-    results = [_result(source, check, checks, figures, now) for check in source.checks]
-    _set_aside(source, rows, lake, engine, files, sum(r.failed for r in results if r.on_fail == "quarantine"))
+    found = _Found(
+        {field.name: field.type for field in fields},
+        lambda check: volumes(check, rows, engine, files, now),
+    )
+    results = [_result(source, check, checks, figures, now, found) for check in source.checks]
+    failed = sum(r.failed for r in results if r.on_fail == "quarantine")
+    set_aside(source, _failing(source, rows) if failed else None, lake, engine, files, now)
+    keep(source, results, lake, now)
     return results
 
 
@@ -58,7 +78,7 @@ def raise_for(results: Iterable[CheckResult]) -> None:
 
 def _in_words(result: CheckResult) -> str:
     extra = f" ({result.detail})" if result.detail else ""
-    if result.check.startswith(("row_count", "freshness")):
+    if result.check.partition("(")[0] not in ROW_KINDS:
         return f"failed{extra}"
     return f"failed for {result.failed} of {result.rows} rows{extra}"
 
@@ -74,23 +94,41 @@ def _pass(source: Source, rows: Relation, checks: Sequence[Check], now: int) -> 
             wanted.append(f"min({example}) filter (where {failed}) as example{n}")
     if rows.changes:
         wanted.append(f"epoch_us(max({name(EVENT)}) filter (where {name(EVENT)} <= {instant(now)})) as newest")
+    shares = dict.fromkeys(c.columns[0] for c in source.checks if c.kind == "null_share")
+    wanted += [f"count(*) filter (where {name(c)} is null) as {name(f'nulls_{c}')}" for c in shares]
     return f"select {', '.join(wanted)} from ({flagged(rows.sql, source.name, checks, rows.versioned)})"
 
 
-def _result(source: Source, check: Check, checks: Sequence[Check], figures: Mapping[str, Any], now: int) -> CheckResult:
+def _result(
+    source: Source, check: Check, checks: Sequence[Check], figures: Mapping[str, Any], now: int, found: _Found
+) -> CheckResult:
     rows = figures["rows"]
-    if check.kind == "row_count":
-        low, high = check.args
-        failed, detail = int(not (low or 0) <= rows <= (rows if high is None else high)), f"{rows} rows"
-    elif check.kind == "freshness":
-        newest = figures["newest"]
-        failed = int(newest is None or now - newest > microseconds(check.args[0]))
-        detail = "no event yet" if newest is None else f"the newest event is {_age(now - newest)} old"
-    else:
+    if check.kind in ROW_KINDS:
         n = next(n for n, each in enumerate(checks) if each is check)
         failed, example = figures[f"failed{n}"], figures.get(f"example{n}")
         detail = f"for example {example}" if failed and example is not None else ""
+    elif check.kind == "volume":
+        failed, detail = found.volume(check)
+    else:
+        passed, detail = _of_the_table(check, rows, figures, now, found)
+        failed = int(not passed)
     return CheckResult(source.name, str(check), check.on_fail, rows, failed, detail)
+
+
+def _of_the_table(check: Check, rows: int, figures: Mapping[str, Any], now: int, found: _Found) -> tuple[bool, str]:
+    """Whether a check of the whole table passed, and what was found."""
+    if check.kind == "row_count":
+        low, high = check.args
+        return (low or 0) <= rows <= (rows if high is None else high), f"{rows} rows"
+    if check.kind == "freshness":
+        newest = figures["newest"]
+        told = "no event yet" if newest is None else f"the newest event is {_age(now - newest)} old"
+        return newest is not None and now - newest <= microseconds(check.args[0]), told
+    if check.kind == "null_share":
+        nulls = figures[f"nulls_{check.columns[0]}"]
+        return nulls <= check.args[0] * rows, f"{nulls} of {rows} are null ({nulls / max(rows, 1):.2%})"
+    kind = found.types.get(check.columns[0])
+    return kind == check.args[0], "there is no such column" if kind is None else f"it is {kind}"
 
 
 def _age(length: int) -> str:
@@ -98,23 +136,16 @@ def _age(length: int) -> str:
     return as_text(length if length < 1_000_000 else length // 1_000_000 * 1_000_000)
 
 
-def _set_aside(
-    source: Source, rows: Relation, lake: Lake, engine: Engine, files: Mapping[str, Sequence[str]], failed: int
-) -> None:
-    """Replace the source's quarantine; a source that never set a row aside has none."""
-    checks, table = quarantined(source), f"quarantine/{source.name}"
-    if not failed:
-        if lake.version(table) is not None and lake.rows(table):
-            lake.write(table, lake.schema(table).empty_table(), "overwrite", {"source": source.name})
-        return
+def _failing(source: Source, rows: Relation) -> str:
+    """The rows that a quarantining check sets aside, with the checks they fail in ``__check``."""
+    checks = quarantined(source)
     marks = names(f"__fail{n}" for n in range(len(checks)))
     failures = ", ".join(f"case when {name(f'__fail{n}')} then {literal(str(c))} end" for n, c in enumerate(checks))
     hide = f"{marks}, {name(UNTIL)}" if rows.versioned else marks
-    sql = (
+    return (
         f"select concat_ws('; ', {failures}) as __check, * exclude ({hide})"
         f" from ({flagged(rows.sql, source.name, checks, rows.versioned)}) where {any_failed(checks)}"
     )
-    lake.write(table, engine.query(sql, files), "overwrite", {"source": source.name})
 
 
 def _blame(

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +14,9 @@ from typing import NamedTuple
 from headway.define import Source
 from headway.errors import DataError
 
-READING = 2  # raise it when the same file would be read differently than before
+READING = 3  # raise it when the same file would be read differently than before
 _MARGIN = 2_000_000_000  # ns; file systems stamp in steps of up to two seconds
+_saving = threading.Lock()
 
 
 class _Entry(NamedTuple):
@@ -34,6 +36,14 @@ def content_digest(files: Sequence[Path], cache: Path) -> str:
     file that was changed at about the time it was hashed is not remembered, since a second change may have left the
     same times. A damaged or missing cache is no error. Raises ``DataError`` for a file that cannot be read.
     """
+    whole = hashlib.sha256()
+    for digest in file_digests(files, cache).values():
+        whole.update(bytes.fromhex(digest))
+    return whole.hexdigest()
+
+
+def file_digests(files: Sequence[Path], cache: Path) -> dict[Path, str]:
+    """The SHA-256 of the content of each file, in their order; see ``content_digest``."""
     known = _load(cache)
     found: dict[str, _Entry] = {}
     changed: list[Path] = []
@@ -47,10 +57,7 @@ def content_digest(files: Sequence[Path], cache: Path) -> str:
         stamp = _stamp(cache)
         found |= {str(path.absolute()): _hash(path) for path in changed}
         _save(cache, stamp, {**known, **found})
-    whole = hashlib.sha256()
-    for path in files:
-        whole.update(bytes.fromhex(found[str(path.absolute())].sha256))
-    return whole.hexdigest()
+    return {path: found[str(path.absolute())].sha256 for path in files}
 
 
 def reading_digest(source: Source, form: str, content: str) -> str:
@@ -117,9 +124,10 @@ def _save(cache: Path, stamp: Path | None, entries: dict[str, _Entry]) -> None:
     if stamp is None:
         return
     try:
-        began = stamp.stat().st_mtime_ns
-        stamp.write_text(json.dumps(entries), "utf-8")
-        os.utime(stamp, ns=(began, began))
-        stamp.replace(cache)
+        with _saving:
+            began = stamp.stat().st_mtime_ns
+            stamp.write_text(json.dumps({**_load(cache), **entries}), "utf-8")
+            os.utime(stamp, ns=(began, began))
+            stamp.replace(cache)
     except OSError:
         stamp.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import glob
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from headway.errors import DataError, DefinitionError
 
 if TYPE_CHECKING:
     from headway.data.sources._protocol import SourceReader
+    from headway.data.sources._schema import Held
 
 
 def find_files(source: Source, root: Path, path_override: str | None = None) -> list[Path]:
@@ -67,8 +69,16 @@ def source_digest(source: Source, root: Path, cache: Path, path_override: str | 
     return reading_digest(source, format_of(source, path_override), content)
 
 
-def open_source(source: Source, root: Path, path_override: str | None = None) -> SourceReader:
-    """A reader of the source's rows as they are now."""
+def open_source(
+    source: Source,
+    root: Path,
+    path_override: str | None = None,
+    files: Sequence[Path] | None = None,
+    held: Held | None = None,
+) -> SourceReader:
+    """A reader of the source's rows as they are now; or of some ``files`` of it, in that order, as rows that are to
+    fit the columns ``held``."""
     from headway.data.sources._files import FileReader
 
-    return FileReader(source, root, find_files(source, root, path_override), format_of(source, path_override))
+    found = find_files(source, root, path_override) if files is None else list(files)
+    return FileReader(source, root, found, format_of(source, path_override), held)

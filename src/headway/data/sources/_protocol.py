@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import pyarrow as pa
 
+EVENT, KNOWN, SEQ, ARRIVED, DELETED = "__event", "__known", "__seq", "__arrived", "__deleted"
+OWN = (EVENT, KNOWN, SEQ, ARRIVED, DELETED)
+"""headway's own columns, which no column of the user may be called."""
+
 
 @dataclass(slots=True)
 class Counts:
@@ -44,3 +48,19 @@ class SourceReader(Protocol):
     @property
     def counts(self) -> Counts:
         """What was met so far; complete when ``batches`` has come to its end."""
+
+
+class TableReader(Protocol):
+    """Reads tables of one database; what ``headway.sources`` entry points give for a connection's URL.
+
+    The columns are those of the table, in any Arrow types; batches are fetched as they are asked for, from one
+    snapshot of the database. Closing lets go of the connection. Not for use by several threads. Raises ``StoreError``
+    if the database fails, ``DataError`` if it does not have the table or a column; no message tells a secret.
+    """
+
+    def read(self, table: str, cursor: str | None = None, since: object = None) -> pa.RecordBatchReader:
+        """All rows of ``table``, or, with ``since`` (a value of the column ``cursor``), those at or after it. With
+        ``cursor`` they come in its order."""
+
+    def close(self) -> None:
+        """Let go of the connection."""

@@ -21,8 +21,9 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headway.data.localtime import INSTANT
 from headway.data.sources._protocol import Counts
-from headway.data.sources._time import INSTANT, ISO_DATE, from_text, is_time
+from headway.data.sources._time import ISO_DATE, from_text, is_time
 
 Kind = Literal["boolean", "integer", "number", "date", "time"]
 Undecided = Literal["nothing"]  # no value has been met yet

@@ -18,6 +18,7 @@ from headway.define.run_records import RunRecord
 from headway.define.watch_records import Severity
 from headway.metadata import held, live
 from headway.orchestrate._parts import Parts
+from headway.orchestrate.catalog import keeps, late_by
 from headway.orchestrate.monitoring.alerts import AlertDesk, about, ago
 from headway.orchestrate.runs._alive import crashed
 from headway.orchestrate.runs._slots import between
@@ -104,11 +105,11 @@ def _behind(plan: ViewPlan, models: list[str], reader: OnlineReader, now: int) -
     if plan.refresh is None:
         return None
     late = now - (mark.as_of + plan.lag + plan.refresh)
-    if late < plan.refresh:  # a refresh that is under way is no trouble
+    null = (late_by(plan, mark.as_of, now) or 0) > keeps(plan)
+    if late < plan.refresh and not null:  # a refresh that is under way is no trouble
         return None
-    ttl = plan.ttl if plan.ttl is not None else 3 * plan.refresh
-    text = f"its values are of {to_iso(mark.as_of)}, overdue for {about(late)}; {users}"
-    if late > ttl:
+    text = f"its values are of {to_iso(mark.as_of)}, overdue for {about(max(late, 0))}; {users}"
+    if null:
         return Trouble("critical", "features", plan.name, f"{text} gets null in their place", mend, mark.as_of)
     return Trouble("warning", "features", plan.name, f"{text} is served late values", mend, mark.as_of)
 

@@ -303,11 +303,12 @@ def skew(parts: Parts, record: VersionRecord, window: Window, now: int) -> tuple
         if result.as_of is None:
             notes.append(f"{plan.name} is not in the online store, so there was nothing to verify")
             continue
-        wrong = sum(result.differences.values())
-        share = wrong / max(result.values, 1)
+        differ, wrong = sum(result.differences.values()), result.wrong
+        share = min(wrong / max(result.values, 1), 1.0)
         late = result.late > result.late_limit
         words = [
-            f"{wrong:,} of {result.values:,} served values differ from what history says" if wrong else "",
+            f"{differ:,} of {result.values:,} served values differ from what history says" if differ else "",
+            f"{wrong - differ:,} rows are lost, of nobody, damaged or of the future" if wrong > differ else "",
             f"the store was behind for {result.late:.1%} of the time" if late else "",
         ]
         said = f"{plan.name}: " + (" and ".join(w for w in words if w) or "served values are those of history")

@@ -13,7 +13,7 @@ from headway.define.watch_records import Alert, AlertState, Silence
 from headway.errors import NotFoundError, UsageError
 from headway.monitor import Delivery, Message, channels, deliver
 from headway.orchestrate._parts import Parts
-from headway.orchestrate.models import user
+from headway.orchestrate._user import user
 
 _HOUR = 3_600_000_000
 _CHANNEL = "alert channel"  # stage under which the last delivery of every channel is kept

@@ -25,7 +25,8 @@ from headway.serve.batch import predict_file as score_file
 from headway.train import Predictor
 
 ROWS = 50_000  # rows scored at once: what bounds memory
-_OURS = ("source/", "quarantine/", "predictions/", "labels/", "dropped/")
+MANY_ROWS = 1_000_000  # where a view's events are in parts: all of them are read for every batch
+_OURS = ("source/", "quarantine/", "checks/", "features/", "predictions/", "labels/", "dropped/")
 
 
 class Scorer:
@@ -50,6 +51,12 @@ class Scorer:
         if self._timestamp is not None:
             found.setdefault(self._timestamp, "timestamp[us, tz=UTC]")
         return found
+
+    @property
+    def batch_rows(self) -> int:
+        """How many rows to score at once."""
+        whole = all(len(self._parts.view(use.plan).events) == 1 for use in self.record.serving.views)
+        return ROWS if whole else MANY_ROWS
 
     def features(self, table: pa.Table) -> dict[str, np.ndarray]:
         """Every column the version can use, for the rows of a table."""
@@ -130,7 +137,7 @@ def predict_file(
             Path(output),
             lambda table: scorer.score(table, logged),
             types=scorer.types,
-            batch_rows=ROWS,
+            batch_rows=scorer.batch_rows,
             progress=parts.progress,
             finish=_nothing if logged is None else logged.finish,
         )
@@ -182,6 +189,7 @@ def _scored(parts: Parts, scorer: Scorer, batch: BatchPrediction, log: BatchLog 
     rows = parts.binder.current_rows(batch.input, parts.clock.now())
     hidden = [name for name in rows.column_names if name.startswith("__")]
     rows = rows.drop_columns(hidden)
-    for start in range(0, max(rows.num_rows, 1), ROWS):
+    many = scorer.batch_rows
+    for start in range(0, max(rows.num_rows, 1), many):
         parts.progress(f"predict {batch.name}", start, rows.num_rows)
-        yield scorer.score(rows.slice(start, ROWS), log)
+        yield scorer.score(rows.slice(start, many), log)

@@ -8,6 +8,7 @@ from headway.define import Source
 from headway.define.run_records import StepRecord
 from headway.errors import NotFoundError
 from headway.orchestrate._parts import Parts
+from headway.orchestrate.ingest import is_copied
 from headway.orchestrate.plan import Targets
 
 
@@ -29,10 +30,10 @@ def steps_of(parts: Parts, targets: Targets) -> list[StepRecord]:
     for name in targets.sources:
         source = declared.sources[name]
         read = [need for inner in parts.binder.inputs(source) for need in ready[inner]]
-        if source.path is not None:
+        if is_copied(source):
             add("ingest", name, read)
         if source.checks:
-            add("check", name, [key("ingest", name)] if source.path is not None else read)
+            add("check", name, [key("ingest", name)] if is_copied(source) else read)
     for name in targets.models:
         model = declared.models[name]
         sources = dict.fromkeys([model.label.source.name, *(s.view.source.name for s in model.selections)])
@@ -51,7 +52,7 @@ def _ready(parts: Parts, source: Source) -> tuple[str, ...]:
     """The steps after which a source's rows may be used."""
     if source.checks:
         return (key("check", source.name),)
-    if source.path is not None:
+    if is_copied(source):
         return (key("ingest", source.name),)
     inputs = [parts.declarations.sources[name] for name in parts.binder.inputs(source)]
     return tuple(dict.fromkeys(step for inner in inputs for step in _ready(parts, inner)))

@@ -11,7 +11,7 @@ from headway.clock import WallClock
 from headway.define.run_records import Artifact, RunRecord, RunStatus, StepRecord
 from headway.errors import NotFoundError
 from headway.metadata import Metadata
-from headway.orchestrate.models import user
+from headway.orchestrate._user import user
 from headway.orchestrate.runs._alive import crashed
 from headway.orchestrate.runs._step_log import file_name
 from headway.orchestrate.runs.recorder import run_directory

@@ -16,8 +16,9 @@ from headway.define.run_records import ENDED, RunRecord, StepRecord, Trigger
 from headway.errors import HeadwayError, NotFoundError, UsageError
 from headway.locks import exclusive
 from headway.orchestrate._parts import Parts
+from headway.orchestrate._user import user
 from headway.orchestrate.features import FeatureStage
-from headway.orchestrate.models import ModelStage, user
+from headway.orchestrate.models import ModelStage
 from headway.orchestrate.plan import plan as plan_targets
 from headway.orchestrate.plan import resolve
 from headway.orchestrate.run import LOCK, Done, Outcome, Run, result_of

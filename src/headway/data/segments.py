@@ -1,4 +1,4 @@
-"""Files that are only appended to: what a server writes down before it is in the lake.
+"""Files that are only appended to: what is written down before it is in the lake.
 
 A writer has a folder of its own, with a lock that lives as long as it does and numbered segments. A segment is a magic
 word and then frames: length, CRC-32, payload. What a killed writer left half written at the end is no frame, and is
@@ -26,6 +26,7 @@ _MAGIC = b"HWLOG\x00\x001"
 _FRAME = struct.Struct("<II")
 _SUFFIX = ".seg"
 _LOCK = "lock"
+_WRITING = "writing segments"
 _OFFSET_BITS = 40
 
 Sync = Callable[[int], None]
@@ -106,7 +107,7 @@ class SegmentWriter:
         made = self.folder.with_name(f".{self.folder.name}")
         made.mkdir(parents=True, exist_ok=True)
         self._lock.close()
-        self._lock.enter_context(exclusive(made / _LOCK, "writing the prediction log"))
+        self._lock.enter_context(exclusive(made / _LOCK, _WRITING))
         made.rename(self.folder)
         _sync_folder(self.folder.parent)
 
@@ -182,7 +183,7 @@ def _look(folder: Path) -> Written:
 
 def _is_alive(folder: Path) -> bool:
     try:
-        with exclusive(folder / _LOCK, "writing the prediction log"):
+        with exclusive(folder / _LOCK, _WRITING):
             return False
     except StoreBusy:
         return True
