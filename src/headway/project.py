@@ -63,7 +63,7 @@ class Project:
             if chosen != "local":
                 backend(settings, kind, chosen)
         memory = Memory.of(settings.memory_limit)
-        workspace = Workspace(settings.home / "spill", memory.rows)
+        workspace = Workspace(settings.home / "spill", memory.rows, threads=settings.threads)
         engine: Engine = backend(settings, "compute_engines", settings.compute)(
             f"{memory.sql >> 20}MiB", settings.threads, workspace.scratch.new("sql")
         )

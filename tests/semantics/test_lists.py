@@ -73,7 +73,7 @@ def test_verify_finds_a_changed_item(make: Maker) -> None:
     lab = make(DECLARED, now="2024-01-10T11:00", s=ROWS)
     lab.refresh("v")
     plan, parts = lab.project.features.plans()["v"], lab.project.parts
-    right = snapshot(plan, parts.events(plan, parts.source_version(plan)), plan.r(lab.clock.now()))
+    right = snapshot(plan, parts.view(plan).events.part(0), plan.r(lab.clock.now()))
     other = pa.array([None, [7, 8, 9.5]], pa.list_(pa.float32(), 3))
     store = parts.open_online(False)
     for rows in pack(plan, replace(right, features=right.features.set_column(0, "embedding", other))):

@@ -206,7 +206,7 @@ def test_verify_finds_what_was_tampered_with(world: World) -> None:
     world.refresh()
     view = world.project.declarations.views["grid"]
     parts, plan = world.project.parts, world.project.features.plans()["grid"]
-    events = parts.events(plan, parts.source_version(plan))
+    events = parts.view(plan).events.part(0)
     now, then = world.served["grid"].as_of, world.served["grid"].as_of - 6 * HOUR
     truth = world.served["grid"].truth
     different = [k for k in sorted(truth.keys) if unlike(truth.values_at(k, now), truth.values_at(k, then))]

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headway.clock import Clock, DataClock
-from headway.data.binding import Binder, EventParts, load_events
+from headway.data.binding import Binder, EventParts
 from headway.data.compute import PartedView
 from headway.data.engine import Engine, Workspace, needed
 from headway.data.lake import Lake
 from headway.data.online import OnlineStore
 from headway.define._collect import Declarations
-from headway.define.records import Events, ViewPlan
+from headway.define.records import ViewPlan
 from headway.errors import DataError
 from headway.metadata import Metadata
 from headway.registry import Registry
@@ -71,11 +71,6 @@ class Parts:
 
     def _forget(self, at: tuple[str, int]) -> None:
         self.workspace.room.give_back(self._views.pop(at)[1])
-
-    def events(self, plan: ViewPlan, version: int, tables: Mapping[str, int] | None = None) -> Events:
-        """All events of a view at once, for one that is known to fit into memory; see ``view``."""
-        whole = self.view(plan, version, tables).events.whole
-        return load_events(plan, self.lake, self.engine, tables) if whole is None else whole
 
     def rows_changed(self) -> None:
         """Forget what was learned from the rows, because there are others now."""

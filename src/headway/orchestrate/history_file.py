@@ -15,7 +15,7 @@ from headway.errors import DataError
 from headway.orchestrate._parts import Parts
 from headway.serve.batch import predict_file, read_file
 
-ROWS = 1 << 18  # of the spine, in memory at a time
+ROWS = 1 << 19  # of the spine, in memory at a time
 
 
 class _Columns:

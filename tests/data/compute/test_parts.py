@@ -249,7 +249,7 @@ def test_sizes_of_memory(setting: str, limit: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "what"), [("100MB", "is too little: headway needs at least 768MiB"), ("lots", "is a size such as")]
+    ("setting", "what"), [("100MB", "is too little: headway needs at least 750MB"), ("lots", "is a size such as")]
 )
 def test_memory_that_will_not_do(setting: str, what: str) -> None:
     with pytest.raises(SettingsError, match=what):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from headway.errors import SettingsError
 
-LEAST = 768 << 20  # with less there is no room beside the libraries themselves
+LEAST = 750 * 10**6  # with less there is no room beside the libraries themselves
 _LIBRARIES = 400 << 20  # what Python, Arrow, DuckDB and numpy take before they have seen a row
 _BY_ITSELF = 0.6  # of the machine's memory, where nothing is set
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%|[kmgt]?i?b|bytes?)\s*", re.IGNORECASE)
@@ -37,7 +37,7 @@ class Memory:
         limit = int(_machine() * _BY_ITSELF) if setting is None else _bytes(setting)
         if limit < LEAST and setting is not None:
             raise SettingsError(
-                f"memory_limit = {setting!r} is too little: headway needs at least {LEAST >> 20}MiB to read and"
+                f"memory_limit = {setting!r} is too little: headway needs at least {LEAST // 10**6}MB to read and"
                 " compute features; what does not fit it spills to disk"
             )
         return cls(max(limit, LEAST))
