@@ -19,6 +19,7 @@ from headway.clock import from_iso
 from headway.data.lake import Lake, open_lake
 from headway.data.predictions import Batch, batch_table, layout_of, read
 from headway.define.watch_records import Figure
+from headway.errors import DataError
 from headway.orchestrate.monitoring.stage import Watched
 from headway.train import Predictor, columns_of
 from headway.train._evaluate import read_plan
@@ -354,7 +355,9 @@ def test_a_column_that_appears_in_the_raw_file_is_named(shop: Shop) -> None:
     assert "raw_orders has a new column surcharge" in found.alerts[0].title
     shop.write_orders(orders)
     with opened(shop, 1) as project:
-        project.run("raw_orders")
+        with pytest.raises(DataError, match=r"'surcharge' \(double\) is in the lake, but does not come any more"):
+            project.run("raw_orders")
+        project.ingest("raw_orders", full=True)
     assert keys(watch(shop, 1)) == set()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import typing
+from functools import lru_cache
 
 import typer
 
@@ -58,11 +59,17 @@ app.command("status")(_monitor.status)
 app.add_typer(_monitor.app, name="alerts")
 
 
+@lru_cache(maxsize=1)
+def _command() -> typing.Callable[..., typing.Any]:
+    """All commands with their options, read from the functions' signatures once."""
+    return typer.main.get_command(app)
+
+
 def main() -> typing.NoReturn:
     """Run a command. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a gate or a check said no."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see headway.train: a project may import an estimator first
     try:
-        app(standalone_mode=True)
+        _command()(standalone_mode=True)
     except HeadwayError as error:
         fail(str(error), error.exit_code)
     except BrokenPipeError:

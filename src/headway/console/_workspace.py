@@ -108,14 +108,14 @@ def _package_forgotten(package: str) -> Iterator[None]:
     """Import the project's package anew; if that fails, what was imported before is put back."""
     top = package.partition(".")[0]
     before: dict[str, ModuleType] = {
-        name: module for name, module in list(sys.modules.items()) if name.partition(".")[0] == top
+        name: module for name, module in sys.modules.copy().items() if name.partition(".")[0] == top
     }
     for name in before:
         del sys.modules[name]
     try:
         yield
     except BaseException:
-        for name in [n for n in sys.modules if n.partition(".")[0] == top]:
+        for name in [n for n in sys.modules.copy() if n.partition(".")[0] == top]:
             del sys.modules[name]
         sys.modules.update(before)
         raise

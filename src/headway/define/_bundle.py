@@ -171,7 +171,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
     def remove(self, top: str) -> None:
         self._builtins.pop(top, None)
-        for name in [name for name in sys.modules if name == top or name.startswith(f"{top}.")]:
+        for name in [name for name in sys.modules.copy() if name == top or name.startswith(f"{top}.")]:
             sys.modules.pop(name, None)
 
     def find_spec(

@@ -158,7 +158,8 @@ def _module_names(package_name: str, directory: Path) -> Iterator[str]:
 
 def _forget_others(top: str, root: Path) -> None:
     """Unload a package of this name that was imported from another root, and stop looking there."""
-    loaded = {name: m for name, m in list(sys.modules.items()) if name == top or name.startswith(f"{top}.")}
+    # A copy at once: while a list is made of the items, other threads, and what is collected meanwhile, may import.
+    loaded = {name: m for name, m in sys.modules.copy().items() if name == top or name.startswith(f"{top}.")}
     if not any(_origin(m) and not _is_below(m, root) for m in loaded.values()):
         return
     for origin in [_origin(loaded[top])] if top in loaded else []:

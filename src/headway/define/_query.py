@@ -208,12 +208,17 @@ def read(source: Source) -> Query:
     """A query source's text, taken apart; all of the row-local rule that needs no other source is checked."""
     if source.query is None:
         raise source.refuse("it has no query")
-    return _read(source.query, source.refuse)
+    try:
+        return _read(source.query)
+    except DefinitionError as error:
+        raise source.refuse(str(error)) from None
 
 
-def _read(text: str, refuse: Refuse) -> Query:
+@lru_cache(maxsize=512)
+def _read(text: str) -> Query:
     from sqlglot import exp
 
+    refuse = DefinitionError
     select = _statement(text, refuse)
     if isinstance(select, exp.SetOperation):
         raise refuse(f"{select.key.upper()} puts rows of several queries together; declare several sources")
@@ -450,8 +455,17 @@ def check_expression(text: str, owner: Declaration, what: str = "expression") ->
 
 def expression_columns(text: str, refuse: Refuse) -> tuple[str, ...]:
     """``check_expression`` for whoever words refusals otherwise."""
+    try:
+        return _columns_of(text)
+    except DefinitionError as error:
+        raise refuse(str(error)) from None
+
+
+@lru_cache(maxsize=4096)
+def _columns_of(text: str) -> tuple[str, ...]:
     from sqlglot import exp
 
+    refuse = DefinitionError
     select = _statement(f"select {text}", refuse)
     others = [name for name, value in select.args.items() if value and name != "expressions"]
     if not isinstance(select, exp.Select) or others or len(select.expressions) != 1:
@@ -550,7 +564,7 @@ def column_origins(
 def _inner_columns(text: str, column: str) -> tuple[tuple[tuple[str, ...], str], ...]:
     """Of everything that an output column is computed from: the inputs that may have it, and its name there."""
     select = _statement(text, DefinitionError)
-    aliases = {i.alias.lower(): i.source for i in _read(text, DefinitionError).inputs}
+    aliases = {i.alias.lower(): i.source for i in _read(text).inputs}
     everything = tuple(dict.fromkeys(aliases.values()))
     return tuple(
         ((aliases[table],) if table in aliases else everything, name) for table, name in _sources_of(select, column)

@@ -6,11 +6,13 @@ import hashlib
 import os
 import platform
 import subprocess
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
 import msgspec
 
+from headway.plugins import import_path
 from headway.train._files import write_bytes
 
 _TIMEOUT_SECONDS = 30
@@ -63,6 +65,11 @@ def write_capture(captured: Captured, directory: Path) -> None:
 
 def installed() -> tuple[str, ...]:
     """``name==version`` of every installed distribution, sorted; the first on the path wins."""
+    return _installed(import_path())
+
+
+@lru_cache(maxsize=4)
+def _installed(where: object) -> tuple[str, ...]:  # noqa: ARG001 - what is installed is found there
     found: dict[str, str] = {}
     for distribution in metadata.distributions():
         name = distribution.metadata["Name"]

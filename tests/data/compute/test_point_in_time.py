@@ -13,7 +13,7 @@ from tests.data.compute.brute import value_at_r
 from tests.data.compute.strategies import World, key_rows, key_table, worlds
 
 from headway.data.compute import at, changed_keys, snapshot
-from headway.define.records import BEGINNING, Snapshot, ViewPlan
+from headway.define.records import BEGINNING, FeaturePlan, Snapshot, ViewPlan
 
 TIMES = st.integers(-6, 30)
 
@@ -81,11 +81,19 @@ def test_snapshot_is_at_for_every_key(world: World, t: int) -> None:
         outcome = [value_at_r(plan, feature, world.rows, key, r) for key in keys]
         assert got.expired[feature.name].tolist() == [value == "expired" for value in outcome]
         behind = got.event_times[feature.name]
-        for event, value in zip(behind.tolist(), outcome, strict=True):
-            if value is None or plan.timeless:
+        for key, event, value in zip(keys, behind.tolist(), outcome, strict=True):
+            if value is None or plan.timeless or not ages(plan, feature, world, key, r):
                 assert event == BEGINNING
             else:
                 assert (event < r - (plan.ttl or 0)) == (value == "expired")
+
+
+def ages(plan: ViewPlan, feature: FeaturePlan, world: World, key: tuple[Any, ...], r: int) -> bool:
+    """Whether an event stands behind the value: not behind what an expression says of inputs that are all null."""
+    if feature.kind != "expr":
+        return feature.is_latest and value_at_r(plan, feature, world.rows, key, r) is not None
+    inputs = [each for each in plan.features if each.name in feature.inputs]
+    return any(ages(plan, each, world, key, r) for each in inputs)
 
 
 @settings(max_examples=100, deadline=None)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -43,10 +46,10 @@ class Expressions:
         if not len(absent):
             found |= {f.name: pa.array([], arrow_type(f.type)) for f in self._ordered}
         else:
-            with Engine() as engine:
-                for feature in self._ordered:
-                    null = absent | expired[feature.name] if feature.name in expired else absent
-                    found[feature.name] = self._evaluated(engine, feature, found, null)
+            engine = _engine(os.getpid())
+            for feature in self._ordered:
+                null = absent | expired[feature.name] if feature.name in expired else absent
+                found[feature.name] = self._evaluated(engine, feature, found, null)
         return {feature.name: found[feature.name] for feature in self._plan.features}
 
     def _evaluated(
@@ -62,6 +65,14 @@ class Expressions:
         if not null.any():
             return array
         return array.take(from_numpy(np.arange(len(null)), null))
+
+
+@lru_cache(maxsize=1)
+def _engine(process: int) -> Engine:  # noqa: ARG001 - a forked child must open its own
+    """One for all expressions: to open it takes longer than most of them."""
+    engine = Engine()
+    atexit.register(engine.close)
+    return engine
 
 
 def _in_order(features: tuple[FeaturePlan, ...]) -> Iterator[FeaturePlan]:
