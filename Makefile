@@ -40,7 +40,9 @@ docs: .venv/.dev
 	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_site
 	@echo "docs/_site/index.html"
 
+# The tests' processes write no bytecode (projects change within a second), so they should find it.
 test: .venv/.dev
+	@$(BIN)/python -m compileall -q src
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: .venv/.dev
@@ -88,11 +90,11 @@ lock: .venv/.uv
 	@touch $@
 
 .venv/.runtime: .venv/.uv requirements.txt pyproject.toml
-	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
+	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.txt
 	@$(INSTALL_HEADWAY)
 	@touch $@
 
 .venv/.dev: .venv/.uv requirements-dev.txt pyproject.toml
-	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements-bootstrap.txt requirements-dev.txt
+	@$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements-bootstrap.txt requirements-dev.txt
 	@$(INSTALL_HEADWAY)
 	@touch $@ .venv/.runtime

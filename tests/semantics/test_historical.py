@@ -28,7 +28,7 @@ from headway.orchestrate.ingest import copy
 from headway.project import Project
 from headway.testing.oracle import Oracle, micros, same, to_utc
 
-SPINE = 1_000
+SPINE = 500
 LATER = "2030-01-01T00:00:00Z"
 ZONES: Mapping[str, tuple[str, Sequence[datetime]]] = {
     "new_york": ("America/New_York", NEW_YORK),

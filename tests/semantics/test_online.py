@@ -23,7 +23,7 @@ from headway.project import Project
 from headway.testing.oracle import Oracle, length, micros, moment, same
 
 HOUR = 3_600_000_000
-STEPS = 5
+STEPS = 3
 
 
 @dataclass
