@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from tests.orchestrate.test_kill import Warm
+from tests.orchestrate.killed import Warm
 from tests.project import Shop
 from tests.redis_server import any_running
 
@@ -40,13 +38,6 @@ activity = hw.FeatureView("activity", source=clicks, entity=user, refresh="1h", 
 price = hw.FeatureView("price", source=prices, entity=item, refresh="1h", features={"price": "price"})
 """,
 }
-
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    made = Warm()
-    yield made
-    made.close()
 
 
 def build(root: Path, redis_url: str) -> None:

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.orchestrate.test_kill import Warm
+from tests.orchestrate.killed import Warm
 from tests.project import Shop, environment
 
 from headway.clock import to_iso
@@ -72,13 +71,6 @@ def users(ready: Shop, tmp_path: Path) -> Shop:
 def copied(shop: Shop, root: Path) -> Shop:
     shutil.copytree(shop.root, root)
     return Shop(root)
-
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    made = Warm()
-    yield made
-    made.close()
 
 
 STATE = f"""

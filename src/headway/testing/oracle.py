@@ -14,6 +14,7 @@ import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -63,6 +64,7 @@ def to_utc(moment: datetime, zone: str | None) -> datetime:
     return late
 
 
+@lru_cache(maxsize=1024)
 def length(text: str | None) -> int:
     """A duration of one unit in microseconds; none is 0."""
     if text is None:
@@ -241,7 +243,9 @@ class Oracle:
         return self.functions[feature.expression](named)
 
     def _named(self, feature: Feature) -> list[Feature]:
-        words = re.findall(r"[A-Za-z_]\w*", feature.expression or "")
+        if feature.expression is None:
+            return []
+        words = _words(feature.expression)
         return [f for f in self.view.features if f.name in words]
 
     def expired(self, key: tuple[Any, ...], r: int, now: int) -> set[str]:
@@ -258,12 +262,17 @@ class Oracle:
                 fact = _latest(feature, chosen)
                 if fact is not None and fact.event is not None and fact.event < oldest:
                     stale.add(feature.name)
-        return stale | {f.name for f in self.view.features if self._rests_on(f, stale)}
+        return stale | {f.name for f in self.view.features if stale and self._rests_on(f, stale)}
 
     def _rests_on(self, feature: Feature, stale: set[str]) -> bool:
         """Whether an expression is computed from one of these, directly or not."""
         named = self._named(feature)
         return any(f.name in stale or self._rests_on(f, stale) for f in named)
+
+
+@lru_cache(maxsize=1024)
+def _words(expression: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[A-Za-z_]\w*", expression))
 
 
 def _sortable(id: tuple[Any, ...]) -> tuple[Any, ...]:

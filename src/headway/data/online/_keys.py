@@ -89,7 +89,12 @@ def encode_keys(plan: ViewPlan, keys: pa.Table | Mapping[str, Sequence[Any]]) ->
         if field.name not in (keys.column_names if isinstance(keys, pa.Table) else keys):
             raise DataError(f"view {plan.name!r} is keyed by {field.name!r}, and no such column was given")
     if isinstance(keys, pa.Table):
-        return _encode_arrays(plan, [flat(keys.column(field.name)) for field in plan.keys], keys.num_rows)
+        arrays = [flat(keys.column(field.name)) for field in plan.keys]
+        if arrays and keys.num_rows <= _FEW and all(map(_is_plain, arrays)):
+            listed = [array.to_pylist() for array in arrays]
+            if (few := _encode_few(plan, listed)) is not None:
+                return few
+        return _encode_arrays(plan, arrays, keys.num_rows)
     columns = [keys[field.name] for field in plan.keys]
     if len({len(column) for column in columns}) > 1:
         raise DataError(f"the key columns of view {plan.name!r} have different lengths")
@@ -97,6 +102,11 @@ def encode_keys(plan: ViewPlan, keys: pa.Table | Mapping[str, Sequence[Any]]) ->
         return few
     arrays = [_as_array(plan, field, column) for field, column in zip(plan.keys, columns, strict=True)]
     return _encode_arrays(plan, arrays, len(arrays[0]) if arrays else 1)
+
+
+def _is_plain(array: pa.Array) -> bool:
+    """Whether the values are whole numbers or texts, all of them there."""
+    return not array.null_count and (pa.types.is_integer(array.type) or pa.types.is_string(array.type))
 
 
 def _encode_few(plan: ViewPlan, columns: Sequence[Sequence[Any]]) -> list[Key] | None:

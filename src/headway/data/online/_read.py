@@ -130,6 +130,7 @@ class PlanReader:
         self._timed_to = np.array([at for at, _ in timed], np.intp)
         self._timed_from = np.array([column for _, column in timed], np.intp)
         self.schema = pa.schema([(name, slot.type) for name, slot in zip(self.features, self.slots, strict=True)])
+        self.states = pa.struct([(name, pa.string()) for name in self.features])
         self.bulk, self.single = self._arrow_columns()
         self.uniform = len(self.bulk) == 1 and not self.single and np.dtype(self.bulk[0][0]).itemsize == 8
         self._heads: dict[int, bytes] = {}
@@ -373,17 +374,18 @@ class OnlineColumns:
 
     def states_arrow(self) -> pa.StructArray:
         """The states as text, a struct with a field per feature."""
-        names, state = list(self.features), self.state
-        if names and (state == state[:, :1]).all():
-            return pa.StructArray.from_arrays([self.states(names[0])] * len(names), names=names)
-        known: dict[bytes, pa.Array] = {}  # features are often in the same states as others
-        arrays = []
-        for codes in state.T:
-            told = codes.tobytes()
-            if told not in known:
-                known[told] = _words().take(pa.array(codes))
-            arrays.append(known[told])
-        return pa.StructArray.from_arrays(arrays, names=names)
+        state, kind = self.state, self._reader.states
+        if state.size and not np.count_nonzero(state != state[0, 0]):
+            children = [_same_words(int(state[0, 0]), len(state))] * len(self.features)
+        else:
+            known: dict[bytes, pa.Array] = {}  # features are often in the same states as others
+            children = []
+            for codes in state.T:
+                told = codes.tobytes()
+                if told not in known:
+                    known[told] = _words().take(pa.array(codes))
+                children.append(known[told])
+        return pa.Array.from_buffers(kind, len(self), [None], children=children)
 
     def states(self, name: str) -> pa.Array:
         """One feature's states as text."""
@@ -403,6 +405,11 @@ class OnlineColumns:
 @lru_cache(maxsize=1)
 def _words() -> pa.Array:
     return pa.array(STATES)  # which imports pandas, so a server does without
+
+
+@lru_cache(maxsize=256)
+def _same_words(code: int, rows: int) -> pa.Array:
+    return pa.repeat(_words()[code], rows)
 
 
 class OneRow(OnlineColumns):
