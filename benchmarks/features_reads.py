@@ -85,25 +85,8 @@ def _timed(reader: Reader, asked: list[list[int]]) -> list[float]:
 
 
 def _matrix(project: Any, service: str) -> Reader:
-    """Bound once: a float64 matrix of all the service's features, which have been judged for their age."""
-    from headway.data.online import OnlineReader
-
-    reader = OnlineReader(project.parts.open_online(True))
-    uses = [project.parts.binder.use(each) for each in project.features.selections(service)]
-    bound = [reader.bind(use.plan, use.features) for use in uses]
-    now = project.parts.clock.now()
-
-    def ask(chosen: list[int]) -> np.ndarray:
-        found = reader.lookup_many([(each, each.encode({"entity": chosen})) for each in bound], now)
-        out = np.empty((len(chosen), FLOATS))
-        at = 0
-        for columns in found:
-            width = len(columns.features)
-            columns.floats(out[:, at : at + width])
-            at += width
-        return out
-
-    return ask
+    """The public call: a float64 matrix of all the service's features, which have been judged for their age."""
+    return lambda chosen: project.online.matrix(service, {"entity": chosen})
 
 
 def _table(project: Any, service: str) -> Callable[[list[int]], Any]:
@@ -145,7 +128,7 @@ def measure(world: World, quick: bool) -> Answer:
         ("", "store", "views", "entities", "median µs", "p99 µs"),
         note=(
             f"{figure(ROWS)} entities, random ones in each read, one core for the reader, another for Redis. "
-            "*Matrix*: keys encoded, rows looked up with the views' watermarks, staleness judged, a float64 matrix. "
+            "*Matrix*: `project.online.matrix` on a feature set: float64, NaN for null and for what is too old. "
             "*Arrow*: `project.online.read` on a feature set: a table with the moment and the states of every view. "
             "Feast: `get_online_features(feature service).to_dict()`. By hand: get or MGET and `numpy.frombuffer`. "
             "All must give the values that were written."

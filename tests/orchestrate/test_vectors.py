@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests import project
@@ -71,3 +73,30 @@ def test_a_list_of_texts_is_no_column(shop: Shop) -> None:
     shop.call("ingest")
     said = shop.call("train", "delivery", code=1).err
     assert "feature 'words' of view 'sales' is a list of string, which no estimator takes" in said
+
+
+def test_a_matrix_has_what_a_table_has(shop: Shop) -> None:
+    shop.call("run")
+    with hw.load(shop.root) as opened:
+        sales, footfall = (opened.declarations.views[name] for name in ("sales", "footfall"))
+        numbers = [f.name for f in footfall.features]
+        views = [sales[["minutes_7d", "lately"]], footfall]
+        keys = {"shop_id": [3, None, 99, 0, 3]}
+        table, matrix = opened.online.read(views, keys), opened.online.matrix(views, keys)
+
+        expected = [table["sales__minutes_7d"].to_pylist()]
+        lists = table["sales__lately"].to_pylist()
+        expected += [[None if row is None else row[i] for row in lists] for i in range(3)]
+        expected += [table[f"footfall__{name}"].to_pylist() for name in numbers]
+        right = np.array([[np.nan if v is None else v for v in column] for column in expected], np.float64).T
+        assert matrix.dtype == np.float64
+        np.testing.assert_array_equal(matrix, right)
+        assert not np.isnan(right[0]).all()
+        assert np.isnan(right[1]).all()
+        np.testing.assert_array_equal(opened.online.matrix(views, pa.table(keys)), right)
+        assert opened.online.matrix("footfall", {"shop_id": []}).shape == (0, len(numbers))
+
+        with pytest.raises(hw.HeadwayError, match="feature 'words' of view 'sales' is no number; leave it out"):
+            opened.online.matrix("sales", keys)
+        with pytest.raises(hw.HeadwayError, match="view 'footfall' needs key 'shop_id' exactly once"):
+            opened.online.matrix("footfall", {"shop": [1]})

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from headway.clock import stopwatch
-from headway.data.online import OnlineReader, OnlineStore, read_table
+from headway.data.online import OnlineReader, OnlineStore, read_matrix, read_table
 from headway.data.spine import arrow_type, as_table
 from headway.define import FeatureSet
 from headway.define.records import Field, ViewUse
@@ -53,6 +54,16 @@ class OnlineStage:
         """
         uses = self._uses(views)
         return read_table(self._open(), uses, as_table(keys, "keys"), self._parts.clock.now())
+
+    def matrix(self, views: Views, keys: Any) -> np.ndarray:
+        """The latest values as float64 (entities, columns), NaN where `read` has null: what an estimator or a ranker
+        takes, in a fraction of the time that a table needs. A column for each feature in the order asked, and one for
+        each item of a list; when the values speak for, and what they are worth, is what `read` says besides.
+        """
+        uses = self._uses(views)
+        if not (isinstance(keys, dict) and all(use.plan.keys for use in uses)):
+            keys = as_table(keys, "keys")
+        return read_matrix(self._open(), uses, keys, self._parts.clock.now())
 
     def read_text(self, name: str, keys: Mapping[str, Sequence[str]]) -> pa.Table:
         """``read`` for a view or a set and for keys given as text, as on a command line."""

@@ -17,7 +17,7 @@ from headway.data.online._packing import pack
 from headway.data.online._protocol import Concern, Counting, Examined, OnlineStore, kept_key, stamp, unstamp
 from headway.data.online._read import STATES, OnlineColumns, OnlineReader, PlanReader
 from headway.data.online._stored import StoredRows, StoredView, digests
-from headway.data.online._table import read_table, stored_rows
+from headway.data.online._table import read_matrix, read_table, stored_rows
 
 __all__ = [
     "STATES",
@@ -37,6 +37,7 @@ __all__ = [
     "fingerprint_prefix",
     "kept_key",
     "pack",
+    "read_matrix",
     "read_table",
     "read_watermark",
     "row_prefix",

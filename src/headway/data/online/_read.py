@@ -131,6 +131,8 @@ class PlanReader:
         self._timed_from = np.array([column for _, column in timed], np.intp)
         self.schema = pa.schema([(name, slot.type) for name, slot in zip(self.features, self.slots, strict=True)])
         self.states = pa.struct([(name, pa.string()) for name in self.features])
+        self.width = sum(slot.items or 1 for slot in self.slots)
+        self.not_numbers = tuple(n for n, slot in zip(self.features, self.slots, strict=True) if not _is_number(slot))
         self.bulk, self.single = self._arrow_columns()
         self.uniform = len(self.bulk) == 1 and not self.single and np.dtype(self.bulk[0][0]).itemsize == 8
         self._heads: dict[int, bytes] = {}
@@ -458,6 +460,11 @@ def _column_arrays(
         masks = [None] * len(target)
     for i, at in enumerate(target):
         yield pa.Array.from_buffers(slots[at].type, rows, [masks[i], values.slice(i * width, width)])
+
+
+def _is_number(slot: Slot) -> bool:
+    kind = slot.type.value_type if slot.items else slot.type
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
 
 
 def _indices(positions: Sequence[int], of: int | None = None) -> _Columns:

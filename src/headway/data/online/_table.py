@@ -1,10 +1,11 @@
-"""Several views as one Arrow table."""
+"""Several views as one Arrow table, or as one matrix."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from headway.data.online._read import OnlineReader
@@ -52,6 +53,45 @@ def read_table(
     return answer
 
 
+def read_matrix(
+    reader: OnlineReader, uses: Sequence[ViewUse], keys: pa.Table | Mapping[str, Sequence[Any]], now: int
+) -> np.ndarray:
+    """The latest values as float64 (entities, columns): those that ``read_table`` has, NaN where it has null, without
+    moments and states. A column for each feature, in the order asked, and one for each item of a list.
+
+    Raises
+    ------
+    UsageError
+        A feature that is no number: a text, a time.
+    DataError
+        A view's key column is missing, or of another kind than the key.
+    """
+    asked = []
+    for use in uses:
+        bound = reader.bind(use.plan, use.features)
+        if bound.not_numbers:
+            raise UsageError(
+                f"feature {bound.not_numbers[0]!r} of view {use.prefix!r} is no number; leave it out, or read a table"
+            )
+        given = _entity_keys(use, keys) if isinstance(keys, pa.Table) else _entity_lists(use, keys)
+        asked.append((bound, bound.encode(given)))
+    rows = len(asked[0][1]) if asked else 0
+    out = np.empty((rows, sum(bound.width for bound, _ in asked)))
+    at = 0
+    for (bound, _), found in zip(asked, reader.lookup_many(asked, now), strict=True):
+        if bound.width == len(bound.features):
+            found.floats(out[:, at : at + bound.width])
+        else:
+            numbers = found.floats()
+            columns = [
+                found.matrix(name) if slot.items else numbers[:, i, None]
+                for i, (name, slot) in enumerate(zip(bound.features, bound.slots, strict=True))
+            ]
+            np.concatenate(columns, axis=1, out=out[:, at : at + bound.width])
+        at += bound.width
+    return out
+
+
 def stored_rows(reader: OnlineReader, plan: ViewPlan, keys: pa.Table) -> pa.Table:
     """What the store holds of all features for ``keys``, as of the view's watermark, whatever the time is now."""
     return pa.Table.from_batches([reader.stored(plan, keys).to_arrow()])
@@ -66,6 +106,16 @@ def _entity_keys(use: ViewUse, table: pa.Table) -> pa.Table:
         found[field.name] = table.column(name)
     # A view without keys has one entity, whose values stand on every row.
     return pa.table(found) if found else table.select([])
+
+
+def _entity_lists(use: ViewUse, keys: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    found = {}
+    for field in use.plan.keys:
+        name = use.keys.get(field.name, field.name)
+        if name not in keys:
+            raise DataError(f"view {use.prefix!r} needs key {name!r} exactly once; {suggest(name, keys)}")
+        found[field.name] = keys[name]
+    return found
 
 
 def _side_by_side(batches: Sequence[pa.RecordBatch], names: Sequence[str]) -> pa.Table:
