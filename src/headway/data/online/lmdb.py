@@ -131,9 +131,10 @@ class LmdbStore:
         if not PREFIX_BYTES <= len(prefix) <= _CUT:
             raise UsageError(f"a prefix has {PREFIX_BYTES} to {_CUT} bytes, not {len(prefix)}")
         environment = self._open_for_writing
-        deleted, start = 0, prefix
-        while start:
-            count, start = environment.write(partial(_delete_batch, prefix=prefix, start=start, before=before))
+        deleted = 0
+        after: bytes | None = None
+        while after != b"":
+            count, after = environment.write(partial(_delete_batch, prefix=prefix, after=after, before=before))
             deleted += count
         return deleted
 
@@ -164,6 +165,8 @@ def _get_all(txn: lmdb.Transaction, keys: Sequence[bytes]) -> list[bytes | None]
 
 
 def _put_guarded(txn: lmdb.Transaction, rows: Sequence[tuple[bytes, bytes]]) -> int:
+    if _is_free(txn, rows):
+        return int(txn.cursor().putmulti(rows)[1])
     get, put = cast("Callable[[bytes], bytes | None]", txn.get), txn.put
     written = 0
     for key, value in rows:
@@ -175,31 +178,45 @@ def _put_guarded(txn: lmdb.Transaction, rows: Sequence[tuple[bytes, bytes]]) -> 
     return written
 
 
-def _delete_batch(txn: lmdb.Transaction, prefix: bytes, start: bytes, before: bytes) -> tuple[int, bytes]:
-    """Look at the next rows from ``start`` on; how many were deleted, and where to go on (empty at the end)."""
+def _is_free(txn: lmdb.Transaction, rows: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether nothing is stored from the first of these keys to the last, and each comes once: nobody can be newer."""
+    keys = {key for key, _ in rows}
+    if len(keys) < len(rows) or max(map(len, keys)) >= _LONGEST:
+        return False
     cursor = txn.cursor()
-    deleted = 0
-    cursor.set_range(start)
-    for _ in range(_ROWS_PER_COMMIT):
-        if bytes(cursor.key())[: len(prefix)] != prefix:
-            return deleted, b""
-        if bytes(cursor.value())[:STAMP_BYTES] < before:
-            cursor.delete()  # and go to the next one
-            deleted += 1
-        else:
-            cursor.next()
-    return deleted, bytes(cursor.key())
+    return not cursor.set_range(rows[0][0]) or bytes(cursor.key()) > rows[-1][0]
+
+
+def _delete_batch(txn: lmdb.Transaction, prefix: bytes, after: bytes | None, before: bytes) -> tuple[int, bytes]:
+    """Look at the next rows under ``prefix``, the first ones or those after a key; how many were deleted, and the last
+    key (empty at the end)."""
+    cursor = txn.cursor()
+    if not _go_to_next(cursor, prefix, after):
+        return 0, b""
+    rows = cast("list[tuple[bytes, bytes]]", list(islice(cursor.iternext(), _ROWS_PER_COMMIT)))
+    last = rows[-1][0]
+    if not last.startswith(prefix):
+        rows = [row for row in rows if row[0].startswith(prefix)]
+    older = [key for key, value in rows if value[:STAMP_BYTES] < before]
+    for key in older:
+        txn.delete(key)
+    return len(older), last if last.startswith(prefix) else b""
 
 
 def _list_keys(txn: lmdb.Transaction, prefix: bytes, after: bytes | None) -> list[bytes]:
     """The next keys under ``prefix``, the first ones or those after a key; none at the end."""
     cursor = txn.cursor()
-    if not cursor.set_range(prefix if after is None else after):
-        return []
-    if after is not None and bytes(cursor.key()) == after and not cursor.next():
+    if not _go_to_next(cursor, prefix, after):
         return []
     keys = islice(cursor.iternext(keys=True, values=False), _ROWS_PER_COMMIT)
     return list(takewhile(lambda key: key.startswith(prefix), map(bytes, keys)))
+
+
+def _go_to_next(cursor: lmdb.Cursor, prefix: bytes, after: bytes | None) -> bool:
+    """Go to the first key from ``prefix`` on, or to the one after ``after``; False where there is none."""
+    if not cursor.set_range(prefix if after is None else after):
+        return False
+    return after is None or bytes(cursor.key()) != after or cursor.next()
 
 
 def _list_prefixes(txn: lmdb.Transaction) -> list[bytes]:
