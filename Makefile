@@ -21,6 +21,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 UV := $(BIN)/uv
+# One more than there are cores: tests wait for servers, disks and children.
+WORKERS = $(shell $(BIN)/python -c "import os; print(min(4, (os.cpu_count() or 1) + 1))")
 INSTALL_HEADWAY := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 
 .PHONY: help demo up docs test check bench bench-features bench-steps env format lock clean
@@ -40,10 +42,11 @@ docs: .venv/.dev
 	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_site
 	@echo "docs/_site/index.html"
 
-# The tests' processes write no bytecode (projects change within a second), so they should find it.
+# The tests' processes write no bytecode (projects change within a second), so they should find it. Files go to the
+# workers in their order, which ends with the shortest ones; by their number of tests it would end with the longest.
 test: .venv/.dev
 	@$(BIN)/python -m compileall -q src
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

@@ -5,11 +5,16 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.databases import postgres, url
+
+from headway.registry import _mlflow
 
 __all__ = ["postgres", "url"]
 
@@ -31,6 +36,22 @@ def pytest_collection_finish() -> None:
 
 def pytest_sessionfinish() -> None:
     gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _mlflow_is_migrated_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A new MLflow database takes dozens of migrations: the first one that is made here is copied for the others."""
+    make, made = _mlflow._create, tmp_path_factory.mktemp("mlflow") / "new.db"
+
+    def create(file: Path) -> None:
+        if not made.exists():
+            make(made)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(made, file)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_mlflow, "_create", create)
+        yield
 
 
 @pytest.fixture(autouse=True)

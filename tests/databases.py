@@ -11,7 +11,6 @@ import socket
 import subprocess
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,18 +56,27 @@ def postgres() -> Iterator[str]:
         yield found.url
 
 
+def empty_database(server: str, name: str = "tests") -> str:
+    """The URL of a database of the server with nothing in it. It is the same every time: making one takes 0.4 s."""
+    import psycopg
+
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
+        if admin.execute("select from pg_database where datname = %s", [name]).fetchone() is None:
+            admin.execute(f"create database {name}")  # type: ignore[call-overload]
+        # Whoever an earlier test left behind may hold a lock.
+        admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name])
+    with psycopg.connect(f"{server}/{name}", autocommit=True) as connection:
+        connection.execute("drop schema public cascade")
+        connection.execute("create schema public")
+    return f"{server}/{name}"
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/metadata.db"
-    server = request.getfixturevalue("postgres")
-    import psycopg
-
-    name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f"create database {name}")  # type: ignore[call-overload]
-    return f"{server}/{name}"
+    return empty_database(request.getfixturevalue("postgres"))
 
 
 def _user() -> dict[str, Any]:

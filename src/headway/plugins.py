@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -109,12 +109,22 @@ def load(kind: str, scheme: str, *, least: Maturity = "beta") -> Backend:
 def _entries(kind: str) -> tuple[EntryPoint, ...]:
     if kind not in KINDS:
         raise UsageError(f"{kind!r} is no kind of backend; {suggest(kind, KINDS)}")
-    return _offered(kind, import_path())
+    group, seen, found = f"headway.{kind}", set[str](), list[EntryPoint]()
+    for place, changed in import_path():
+        for distribution, offered in _offered(place, changed):
+            if distribution not in seen:  # the first on the path is the one that is imported
+                seen.add(distribution)
+                found += (entry for entry in offered if entry.group == group)
+    return tuple(found)
 
 
-@lru_cache(maxsize=4 * len(KINDS))
-def _offered(kind: str, where: object) -> tuple[EntryPoint, ...]:  # noqa: ARG001 - what is installed is found there
-    return tuple(entry_points(group=f"headway.{kind}"))
+@lru_cache(maxsize=256)
+def _offered(place: str, changed: int) -> tuple[tuple[str, tuple[EntryPoint, ...]], ...]:  # noqa: ARG001 - see below
+    """What the distributions at a place offer to headway. While the place has not changed, this has not either."""
+    return tuple(
+        (one.name.lower(), tuple(entry for entry in one.entry_points if entry.group.startswith("headway.")))
+        for one in distributions(path=[place])
+    )
 
 
 def import_path() -> tuple[tuple[str, int], ...]:

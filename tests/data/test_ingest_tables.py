@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.databases import empty_database
 
 import headway as hw
 from headway import plugins
@@ -61,14 +61,11 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
             yield Database(f"sqlite:///{file}", connection.execute)
         connection.close()
         return
-    server = request.getfixturevalue("postgres")
     import psycopg
 
-    name = f"shop_{uuid.uuid4().hex}"
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
-        admin.execute(f"create database {name}")  # type: ignore[call-overload]
-    with psycopg.connect(f"{server}/{name}", autocommit=True) as opened:
-        yield Database(f"{server}/{name}", opened.execute)  # type: ignore[arg-type]
+    place = empty_database(request.getfixturevalue("postgres"))
+    with psycopg.connect(place, autocommit=True) as opened:
+        yield Database(place, opened.execute)  # type: ignore[arg-type]
 
 
 @pytest.fixture

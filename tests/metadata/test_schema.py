@@ -31,6 +31,9 @@ def _engine(url: str) -> sa.Engine:
 
 def test_migrations_lead_to_the_tables(url: str) -> None:
     open_metadata(url, "trips", "local").close()
+    made = _shape(url)
+    _downgrade(url, "base")
+    _upgrade(url, "head")
     engine = _engine(url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": "headway_schema"})
@@ -39,6 +42,30 @@ def test_migrations_lead_to_the_tables(url: str) -> None:
 
     # Alembic does not look at its own table in the database, so it misses that one.
     assert [change for change in found if "headway_schema" not in str(change)] == []
+    assert _shape(url) == made
+
+
+def _shape(url: str) -> dict[str, object]:
+    """The tables of a database with all that can be asked about them, and the revision it says it has."""
+    engine = _engine(url)
+    with engine.connect() as connection:
+        look = sa.inspect(connection)
+        found: dict[str, object] = {
+            name: (
+                [(c["name"], str(c["type"]), c["nullable"], c["default"]) for c in look.get_columns(name)],
+                sorted(look.get_pk_constraint(name)["constrained_columns"]),
+                sorted((str(u["name"]), u["column_names"]) for u in look.get_unique_constraints(name)),
+                sorted((str(i["name"]), i["column_names"], bool(i["unique"])) for i in look.get_indexes(name)),
+                look.get_foreign_keys(name),
+            )
+            for name in look.get_table_names()
+        }
+        if engine.dialect.name == "sqlite":
+            counted = sa.text("select name from sqlite_master where sql like '%AUTOINCREMENT%'")
+            found["counted"] = sorted(connection.execute(counted).scalars())
+        found["revision"] = connection.execute(sa.select(_tables.schema.c.version_num)).scalars().all()
+    engine.dispose()
+    return found
 
 
 def test_head_is_the_newest_migration() -> None:
@@ -95,13 +122,21 @@ def test_many_openers_of_an_old_database_migrate_it_once(url: str) -> None:
 
 
 def _downgrade(url: str, revision: str) -> None:
+    _alembic(url, command.downgrade, revision)
+
+
+def _upgrade(url: str, revision: str) -> None:
+    _alembic(url, command.upgrade, revision)
+
+
+def _alembic(url: str, move: Callable[[Config, str], object], revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("path_separator", "os")
     engine = _engine(url)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.downgrade(config, revision)
+        move(config, revision)
     engine.dispose()
 
 

@@ -1,4 +1,4 @@
-"""Brings a database to the schema this release knows."""
+"""Brings a database to this release's schema: a new one gets its tables, an older one its missing migrations."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import sqlalchemy as sa
 from headway.errors import StoreError
 from headway.metadata._database import Database
 from headway.metadata._tables import HEAD, schema
+from headway.metadata._tables import metadata as tables
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x68656164  # an advisory lock's number on PostgreSQL
 
 
 def ensure_schema(database: Database) -> None:
-    """Run the migrations that are missing. Compares one value when there are none."""
+    """Make the tables, or run the migrations that are missing. Compares one value when nothing is."""
     with database.read() as connection:
         found = _revision(connection)
     if found != HEAD:
@@ -30,16 +31,20 @@ def _revision(connection: sa.Connection) -> str | None:
 
 
 def _migrate(connection: sa.Connection, where: str) -> None:
-    # Alembic takes 0.1 to 0.5 s to import, and most openings need no migration.
-    from alembic import command
-    from alembic.config import Config
-    from alembic.util import CommandError
-
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
     found = _revision(connection)
     if found == HEAD:
         return  # somebody else was quicker
+    if found is None:
+        tables.create_all(connection)
+        connection.execute(sa.insert(schema).values(version_num=HEAD))
+        return
+    # Alembic takes 0.1 to 0.5 s to import, and most openings need no migration.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")

@@ -13,7 +13,7 @@ from headway.orchestrate._stores import online_opener
 from headway.orchestrate.predictions.compactor import Compactor
 from headway.orchestrate.pushes import PublishedSources, Pushes
 from headway.registry import Registry
-from headway.serve import RegistryCatalogue, Service, serve
+from headway.serve import RegistryCatalogue, Service, freeze_loaded, serve
 from headway.serve.log import PredictionLog
 from headway.settings import Settings
 
@@ -59,6 +59,7 @@ def open_service(settings: Settings, now: Callable[[], int]) -> Iterator[Service
             allow_pickle=settings.allow_pickle,
             log=prediction_log(settings),
             sink=_sink(settings, metadata, now),
+            settled=freeze_loaded,
         )
     finally:
         store.close()

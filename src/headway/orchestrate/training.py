@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Mapping
@@ -87,8 +88,9 @@ def estimator_digest(parts: Parts, model: Model) -> str:
     return reach_digest(estimator, [parts.settings.definitions])
 
 
-def library_versions() -> dict[str, str]:
-    """The libraries whose version can change what a training gives."""
+@functools.cache
+def library_versions() -> Mapping[str, str]:
+    """The libraries whose version can change what a training gives, as they were when the process first asked."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}

@@ -8,7 +8,7 @@ from headway.serve._protocols import Catalogue, FeatureReader
 from headway.serve._scoring import Scoring
 from headway.serve.batch import input_types, predict_file
 from headway.serve.log import PredictionLog
-from headway.serve.server import Server, Service, bind, serve
+from headway.serve.server import Server, Service, bind, freeze_loaded, serve
 
 __all__ = [
     "Answer",
@@ -24,6 +24,7 @@ __all__ = [
     "Server",
     "Service",
     "bind",
+    "freeze_loaded",
     "input_types",
     "predict_file",
     "serve",

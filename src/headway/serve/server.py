@@ -28,8 +28,16 @@ _LONGEST_REQUEST = 20  # seconds that a request in flight may take after SIGTERM
 _KEEP_ALIVE = 75  # seconds; shorter than what load balancers use, and a client could meet a closing connection
 
 
+def freeze_loaded() -> None:
+    """What is loaded by now stays: the collector need not walk through it during requests. For a process that does
+    nothing but serve; `gc.unfreeze` is for its end."""
+    gc.collect()
+    gc.freeze()
+
+
 class Service:
-    """An application with its routing table and the thread that keeps the table up to date."""
+    """An application with its routing table and the thread that keeps the table up to date. ``settled`` is called once
+    the first versions are loaded."""
 
     def __init__(
         self,
@@ -44,8 +52,10 @@ class Service:
         poll_seconds: float = POLL_SECONDS,
         log: PredictionLog | None = None,
         sink: RowSink | None = None,
+        settled: Callable[[], None] | None = None,
     ) -> None:
         self.log, self.sink = log, sink
+        self._settled = settled
         self.metrics = Metrics()
         load = version_loader(catalogue, reader, now, allow_pickle=allow_pickle)
         self.router = Router(catalogue, load, reader, views, self._swapped, self.metrics.failed_to_load)
@@ -66,14 +76,11 @@ class Service:
             self.log.close()
         if self.sink is not None:
             self.sink.close()
-        gc.unfreeze()  # what else is in the process may go now
 
     def _swapped(self, table: Table) -> None:
         self.metrics.swapped(table)
-        if self.metrics.swaps == 1:
-            # What is loaded by now stays: the collector need not walk through it during requests.
-            gc.collect()
-            gc.freeze()
+        if self.metrics.swaps == 1 and self._settled is not None:
+            self._settled()
 
 
 def _print_at_once(text: str) -> None:
@@ -137,6 +144,7 @@ def serve(
         allow_pickle=allow_pickle,
         log=log,
         sink=sink,
+        settled=freeze_loaded,
     )
     service.start()
     try:
@@ -146,6 +154,7 @@ def serve(
     finally:
         listener.close()
         service.stop()
+        gc.unfreeze()  # what else is in the process may go now
 
 
 class Drains(Protocol):

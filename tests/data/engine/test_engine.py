@@ -165,5 +165,12 @@ def test_memory_limit_and_spilling(tmp_path: Path) -> None:
 
 
 def test_wrong_settings_are_refused() -> None:
-    with pytest.raises(UsageError, match="DuckDB does not start"):
-        Engine(memory_limit="lots")
+    with Engine(memory_limit="lots") as engine, pytest.raises(UsageError, match="DuckDB does not start"):
+        engine.query("select 1", {})
+
+
+def test_a_closed_one_says_so() -> None:
+    with Engine(threads=1) as engine:
+        pass
+    with pytest.raises(UsageError, match="the engine is closed"):
+        engine.query("select 1", {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,8 +38,9 @@ class Engine:
     ``TIMESTAMPTZ`` comes out as ``timestamp[us, tz=UTC]``. No extension is ever downloaded, and Python variables are
     not visible as tables. Only a single SELECT is accepted.
 
-    Errors are ``BindingError`` where the SQL does not fit the tables (an unknown column, function or type),
-    ``DataError`` where values or files cannot be worked on, ``StoreError`` where memory or disk ran out.
+    Errors are ``UsageError`` where DuckDB does not start with these settings, ``BindingError`` where the SQL does not
+    fit the tables (an unknown column, function or type), ``DataError`` where values or files cannot be worked on,
+    ``StoreError`` where memory or disk ran out.
 
     Examples
     --------
@@ -51,7 +53,7 @@ class Engine:
         self, memory_limit: str | None = None, threads: int | None = None, temp_directory: Path | None = None
     ) -> None:
         self._own_directory = None if temp_directory else tempfile.mkdtemp(prefix="headway-spill-")
-        settings: dict[str, str | bool | int | float | list[str]] = {
+        self._settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": memory_limit or "50%",
             "temp_directory": str(temp_directory or self._own_directory),
             "autoinstall_known_extensions": "false",
@@ -61,14 +63,10 @@ class Engine:
             "preserve_insertion_order": "true",
         }
         if threads is not None:
-            settings["threads"] = str(threads)
-        try:
-            self._connection = duckdb.connect(":memory:", config=settings)
-        except duckdb.Error as error:
-            self._remove_own_directory()
-            raise UsageError(f"DuckDB does not start with these settings: {str(error).splitlines()[0]}") from None
-        self._connection.execute("set global TimeZone = 'UTC'")
-        self._connection.execute("set global lock_configuration = true")
+            self._settings["threads"] = str(threads)
+        self._starting = threading.Lock()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._closed = False
 
     def query(self, sql: str, tables: Tables) -> pa.Table:
         """The result of ``sql``; ``tables`` maps the names in it to Parquet files or Arrow tables."""
@@ -88,8 +86,12 @@ class Engine:
 
     def close(self) -> None:
         """Free everything; calls after this one fail."""
-        self._connection.close()
-        self._remove_own_directory()
+        with self._starting:
+            self._closed = True
+            if self._connection is not None:
+                self._connection.close()
+        if self._own_directory is not None:
+            shutil.rmtree(self._own_directory, ignore_errors=True)
 
     def __enter__(self) -> Engine:
         return self
@@ -97,15 +99,27 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _remove_own_directory(self) -> None:
-        if self._own_directory is not None:
-            shutil.rmtree(self._own_directory, ignore_errors=True)
+    def _started(self) -> duckdb.DuckDBPyConnection:
+        """The database. It takes 20 ms to start, and most commands have no query for it."""
+        with self._starting:
+            if self._closed:
+                raise UsageError("the engine is closed")
+            if self._connection is None:
+                try:
+                    self._connection = duckdb.connect(":memory:", config=self._settings)
+                except duckdb.Error as error:
+                    said = str(error).splitlines()[0]
+                    raise UsageError(f"DuckDB does not start with these settings: {said}") from None
+                self._connection.execute("set global TimeZone = 'UTC'")
+                self._connection.execute("set global lock_configuration = true")
+            return self._connection
 
     @contextmanager
     def _bound(self, sql: str, tables: Tables) -> Iterator[duckdb.DuckDBPyConnection]:
         """A cursor that sees ``tables`` as temporary views; they go with it."""
+        database = self._started()
         with translated(tables):
-            cursor = self._connection.cursor()
+            cursor = database.cursor()
             try:
                 _check_single_select(cursor, sql)
                 for name, data in tables.items():
