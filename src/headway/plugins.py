@@ -111,7 +111,7 @@ def _entries(kind: str) -> tuple[EntryPoint, ...]:
         raise UsageError(f"{kind!r} is no kind of backend; {suggest(kind, KINDS)}")
     group, seen, found = f"headway.{kind}", set[str](), list[EntryPoint]()
     for place, changed in import_path():
-        for distribution, offered in _offered(place, changed):
+        for distribution, offered in _offered(place, changed).items():
             if distribution not in seen:  # the first on the path is the one that is imported
                 seen.add(distribution)
                 found += (entry for entry in offered if entry.group == group)
@@ -119,12 +119,14 @@ def _entries(kind: str) -> tuple[EntryPoint, ...]:
 
 
 @lru_cache(maxsize=256)
-def _offered(place: str, changed: int) -> tuple[tuple[str, tuple[EntryPoint, ...]], ...]:  # noqa: ARG001 - see below
-    """What the distributions at a place offer to headway. While the place has not changed, this has not either."""
-    return tuple(
-        (one.name.lower(), tuple(entry for entry in one.entry_points if entry.group.startswith("headway.")))
-        for one in distributions(path=[place])
-    )
+def _offered(place: str, changed: int) -> Mapping[str, tuple[EntryPoint, ...]]:  # noqa: ARG001 - see below
+    """What each distribution at a place offers to headway. While the place has not changed, this has not either."""
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for one in distributions(path=[place]):
+        offered = tuple(entry for entry in one.entry_points if entry.group.startswith("headway."))
+        if offered:  # the name of one that offers nothing is not looked at: it takes longer than all the rest
+            found.setdefault(one.name, offered)
+    return found
 
 
 def import_path() -> tuple[tuple[str, int], ...]:

@@ -15,6 +15,7 @@ null, like an empty field.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Literal
 
@@ -38,7 +39,6 @@ TYPES: dict[Kind, pa.DataType] = {
     "date": pa.date32(),
     "time": INSTANT,
 }
-_NULLS = pa.array(["", "NA", "N/A", "NULL", "null", "None", "NaT"])
 _BOOLEAN = r"^(?i:true|false)$"
 _INTEGER = r"^-?(?:0|[1-9]\d{0,18})$"
 _WHOLE = r"[+-]?(?:0|[1-9]\d{0,14})"
@@ -46,10 +46,16 @@ _DECIMAL = r"[+-]?(?:(?:0|[1-9]\d*)\.\d*|\.\d+|(?:0|[1-9]\d*)(?:\.\d*)?[eE][+-]?
 _NUMBER = rf"^(?:{_WHOLE}|{_DECIMAL}|[+-]?(?i:inf|infinity)|(?i:nan))$"
 
 
+@functools.cache
+def _nulls() -> pa.Array:
+    # PyArrow imports pandas, which takes 0.4 s, for the first array made of a list, and not every command makes one.
+    return pa.array(["", "NA", "N/A", "NULL", "null", "None", "NaT"])
+
+
 def possible(text: pa.Array, kinds: Kinds) -> Kinds:
     """Those of ``kinds`` that every value can be read as."""
     values = pc.unique(text).drop_null()
-    values = values.filter(pc.invert(pc.is_in(values, _NULLS)))
+    values = values.filter(pc.invert(pc.is_in(values, _nulls())))
     return frozenset(kind for kind in kinds if kind != "nothing" and _TESTS[kind](values)) if len(values) else kinds
 
 
@@ -64,7 +70,7 @@ def converted(text: pa.Array, kind: Kind | None, zone: str, counts: Counts) -> p
     """The values as what they stand for; times without an offset are local in ``zone``."""
     if kind is None:
         return text
-    values = pc.if_else(pc.is_in(text, _NULLS), pa.scalar(None, pa.string()), text)
+    values = pc.if_else(pc.is_in(text, _nulls()), pa.scalar(None, pa.string()), text)
     if kind == "boolean":
         return pc.equal(pc.utf8_lower(values), "true")
     if kind == "time":

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from headway.clock import WallClock, to_iso
 from headway.data.online import OnlineReader
@@ -137,6 +136,8 @@ def _dropped(parts: Parts, now: int) -> Iterator[Trouble]:
         table = dropped_table(model)
         if parts.lake.version(table) is None:
             continue
+        import pyarrow.dataset as ds  # which imports pandas, and there is hardly ever something to read
+
         rows = ds.dataset(parts.lake.files(table), format="parquet").to_table(columns=["rows", "reason", "logged_at"])
         recent = rows.filter(pc.greater_equal(rows["logged_at"].cast(pa.int64()), now - _DAY))
         if recent.num_rows:
