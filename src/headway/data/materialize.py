@@ -211,7 +211,7 @@ def _write(
 
 
 def _holds_only(store: OnlineStore, plan: ViewPlan, rows: int) -> bool:
-    """Whether the store can tell at once that there are no rows of the view beside those just written."""
+    """Whether the store can tell without reading them that there are no rows of the view beside those just written."""
     if not isinstance(store, Counting):
         return False
     marks = read_watermark(store, plan) is not None

@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 
 import pytest
 
-from headway.data.online import OnlineStore, kept_key, stamp, unstamp
+from headway.data.online import Counting, OnlineStore, kept_key, stamp, unstamp
 
 A, B = bytes(range(16)), bytes(range(1, 17))
 Opener = Callable[[], OnlineStore]
@@ -262,6 +262,21 @@ class OnlineStoreContract:
         for some in store.scan(A):  # while rows come and go
             store.put_many([(A + b"new" + some[-1], value_of(1))])
             store.drop(A)
+
+    def test_rows_are_counted_if_the_store_counts(self, store: OnlineStore) -> None:
+        if not isinstance(store, Counting):
+            return  # nobody has to
+        assert store.count(A) == 0
+        rows = [(A + i.to_bytes(4, "big"), value_of(2)) for i in range(20_000)]
+        store.put_many([*rows, *((B + i.to_bytes(4, "big"), value_of(2)) for i in range(3))])
+        store.put_many(rows[:5])
+        assert (store.count(A), store.count(B)) == (20_000, 3)
+        store.put_many([(A + b"older", value_of(1))])
+        assert store.count(A) == 20_001
+        store.delete_older(A, stamp(2, 0))
+        assert store.count(A) == 20_000
+        store.drop(B)
+        assert (store.count(A), store.count(B)) == (20_000, 0)
 
     def test_threads_may_share_it(self, store: OnlineStore) -> None:
         keys = [A + bytes([i]) for i in range(20)]

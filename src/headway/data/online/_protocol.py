@@ -68,7 +68,7 @@ class OnlineStore(Protocol):
 
 @runtime_checkable
 class Counting(Protocol):
-    """A store that knows how many rows a view has without looking at them, beside being an ``OnlineStore``."""
+    """A store that can tell how many rows a view has without reading them, beside being an ``OnlineStore``."""
 
     def count(self, prefix: bytes) -> int:
         """How many rows are under a prefix of 16 bytes."""
