@@ -202,7 +202,7 @@ def environment() -> dict[str, str]:
 def forget_package() -> None:
     """Unload the project's package, as a new process would find it: its files may have changed."""
     sys.dont_write_bytecode = True  # a file of the same size, changed within a second, would look as it was
-    for name in [n for n in sys.modules if n.partition(".")[0] == "shop"]:
+    for name in [n for n in sys.modules.copy() if n.partition(".")[0] == "shop"]:
         del sys.modules[name]
 
 

@@ -134,7 +134,7 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     import trips.late  # noqa: F401
 
     yield
-    for name in [n for n in sys.modules if n == "trips" or n.startswith("trips.")]:
+    for name in [n for n in sys.modules.copy() if n == "trips" or n.startswith("trips.")]:
         del sys.modules[name]
 
 

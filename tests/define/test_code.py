@@ -166,7 +166,7 @@ def digest(tmp_path: Path) -> Iterator[Digest]:
 
 
 def forget() -> None:
-    for name in [n for n in sys.modules if n.split(".")[0] == "proj"]:
+    for name in [n for n in sys.modules.copy() if n.split(".")[0] == "proj"]:
         del sys.modules[name]
 
 
@@ -1071,7 +1071,7 @@ from headway.define._code import reach_digest
 def digests(roots):
     found = []
     for root in roots:
-        for name in [name for name in sys.modules if name.partition(".")[0] == "pkg"]:
+        for name in [name for name in sys.modules.copy() if name.partition(".")[0] == "pkg"]:
             del sys.modules[name]
         sys.path.insert(0, root)
         importlib.invalidate_caches()

@@ -36,7 +36,7 @@ def load(tmp_path: Path) -> Iterator[Load]:
     path = list(sys.path)
     yield load
     sys.path[:] = path
-    for name in [n for n in sys.modules if n.split(".")[0] == "proj"]:
+    for name in [n for n in sys.modules.copy() if n.split(".")[0] == "proj"]:
         del sys.modules[name]
 
 

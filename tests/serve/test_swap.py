@@ -16,7 +16,7 @@ from headway.serve import Limits
 
 
 def bundle_files() -> list[str]:
-    modules = [module for name, module in list(sys.modules.items()) if name.startswith("headway_bundle_")]
+    modules = [module for name, module in sys.modules.copy().items() if name.startswith("headway_bundle_")]
     return [file for module in modules if (file := getattr(module, "__file__", None))]
 
 

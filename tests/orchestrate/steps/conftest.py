@@ -117,7 +117,7 @@ class Steps:
 
 def forget() -> None:
     sys.dont_write_bytecode = True  # a file of the same size, changed within a second, would look as it was
-    for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+    for name in [name for name in sys.modules.copy() if name.partition(".")[0] == PACKAGE]:
         del sys.modules[name]
 
 
