@@ -41,16 +41,15 @@ def pytest_sessionfinish() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _mlflow_is_migrated_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A new MLflow database takes dozens of migrations: the first one that is made here is copied for the others."""
-    make, made = _mlflow._create, tmp_path_factory.mktemp("mlflow") / "new.db"
+    migrate, made = _mlflow._migrate, tmp_path_factory.mktemp("mlflow") / "new.db"
 
-    def create(file: Path) -> None:
+    def copy(file: Path) -> None:
         if not made.exists():
-            make(made)
-        file.parent.mkdir(parents=True, exist_ok=True)
+            migrate(made)
         shutil.copyfile(made, file)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_mlflow, "_create", create)
+        patch.setattr(_mlflow, "_migrate", copy)
         yield
 
 

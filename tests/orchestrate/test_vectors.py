@@ -100,3 +100,9 @@ def test_a_matrix_has_what_a_table_has(shop: Shop) -> None:
             opened.online.matrix("sales", keys)
         with pytest.raises(hw.HeadwayError, match="view 'footfall' needs key 'shop_id' exactly once"):
             opened.online.matrix("footfall", {"shop": [1]})
+        for ask in (opened.online.matrix, opened.online.read):
+            for wrong in (3, [2**70]):
+                with pytest.raises(hw.HeadwayError, match="keys cannot be read as a table|is of type int64, and"):
+                    ask("footfall", {"shop_id": wrong})
+        with pytest.raises(hw.HeadwayError, match="expected length 1 but got length 2"):
+            opened.online.matrix(views, {"shop_id": [1], "unused": [1, 2]})

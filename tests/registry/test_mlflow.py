@@ -16,7 +16,7 @@ import pytest
 
 from headway.define.records import VersionRecord
 from headway.metadata import Metadata
-from headway.registry import ProjectionResult, Registry, project_to_mlflow, projection_due
+from headway.registry import ProjectionResult, Registry, _mlflow, project_to_mlflow, projection_due
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,20 +29,11 @@ NAME = "trips.local.m"
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def new_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """An MLflow database without anything in it, made the way the first projection makes it."""
-    from headway.registry._mlflow import _create, _quiet
-
-    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    with _quiet():
-        _create(file)
-    return file.read_bytes()
-
-
 @pytest.fixture
-def tracking(tmp_path: Path, new_database: bytes) -> str:
-    (tmp_path / "mlflow.db").write_bytes(new_database)
+def tracking(tmp_path: Path) -> str:
+    """An MLflow database without anything in it, made the way the first projection makes it."""
+    with _mlflow._quiet():
+        _mlflow._create(tmp_path / "mlflow.db")
     return f"sqlite:///{tmp_path}/mlflow.db"
 
 

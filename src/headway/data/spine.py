@@ -30,7 +30,7 @@ def as_table(data: Any, what: str = "the spine") -> pa.Table:
             return pa.table(data)
         if isinstance(data, Mapping):
             return pa.table({name: _as_column(values) for name, values in data.items()})
-    except (pa.ArrowException, ValueError, TypeError) as error:
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         raise UsageError(f"{what} cannot be read as a table: {_first_line(error)}") from error
     raise UsageError(
         f"{what} is a {type(data).__name__}; give a pandas, Polars, DuckDB or Arrow table, or a dict of columns"

@@ -61,8 +61,8 @@ class OnlineStage:
         each item of a list; when the values speak for, and what they are worth, is what `read` says besides.
         """
         uses = self._uses(views)
-        if not (isinstance(keys, dict) and all(use.plan.keys for use in uses)):
-            keys = as_table(keys, "keys")
+        if not (_is_even(keys) and all(use.plan.keys for use in uses)):
+            keys = as_table(keys, "keys")  # which also says what is wrong with them
         return read_matrix(self._open(), uses, keys, self._parts.clock.now())
 
     def read_text(self, name: str, keys: Mapping[str, Sequence[str]]) -> pa.Table:
@@ -124,3 +124,12 @@ def _key_fields(uses: Sequence[ViewUse]) -> dict[str, Field]:
         for key in use.plan.keys:
             found.setdefault(use.keys.get(key.name, key.name), key)
     return found
+
+
+def _is_even(keys: Any) -> bool:
+    """Whether the keys are lists of one length, which need no table."""
+    return (
+        isinstance(keys, dict)
+        and all(isinstance(values, list | tuple) for values in keys.values())
+        and len({len(values) for values in keys.values()}) == 1
+    )

@@ -253,22 +253,26 @@ def _open(metadata: Metadata, artifacts: Path, tracking: str) -> _Projector:
 
 def _create(file: Path) -> None:
     """A new MLflow database. Its dozens of migrations cannot be taken up again half way, so it appears finished."""
-    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
-
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f"{file.name}.unfinished")
     for leftover in file.parent.glob(f"{unfinished.name}*"):
         leftover.unlink()
-    engine = create_sqlalchemy_engine(f"sqlite:///{unfinished}")
-    try:
-        _initialize_tables(engine)
-    finally:
-        engine.dispose()
+    _migrate(unfinished)
     with closing(sqlite3.connect(unfinished)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")  # kept in the file; MLflow itself never asks for it
     with unfinished.open("rb") as written:
         os.fsync(written.fileno())
     unfinished.rename(file)
+
+
+def _migrate(file: Path) -> None:
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+
+    engine = create_sqlalchemy_engine(f"sqlite:///{file}")
+    try:
+        _initialize_tables(engine)
+    finally:
+        engine.dispose()
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: Path, tracking: str) -> str:

@@ -39,6 +39,7 @@ STATES: tuple[State, ...] = ("ok", "late", "expired", "missing")
 OK, LATE, EXPIRED, MISSING = range(4)
 
 _HEADS = 256
+_KEPT = 1024  # rows; requests are seldom for more
 
 _ALL = slice(None)
 _Columns = slice | np.ndarray
@@ -409,9 +410,13 @@ def _words() -> pa.Array:
     return pa.array(STATES)  # which imports pandas, so a server does without
 
 
-@lru_cache(maxsize=256)
 def _same_words(code: int, rows: int) -> pa.Array:
-    return pa.repeat(_words()[code], rows)
+    return _kept_words(code)[:rows] if rows <= _KEPT else pa.repeat(_words()[code], rows)
+
+
+@lru_cache(maxsize=len(STATES))
+def _kept_words(code: int) -> pa.Array:
+    return pa.repeat(_words()[code], _KEPT)
 
 
 class OneRow(OnlineColumns):

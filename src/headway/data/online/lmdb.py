@@ -8,7 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice, takewhile
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar, cast
@@ -124,11 +124,7 @@ class LmdbStore:
 
     def count(self, prefix: bytes) -> int:
         """How many rows are under a prefix; their values are not read."""
-        counted, after = 0, None
-        while after != b"":
-            count, after = self._open.read(partial(_count_batch, prefix=prefix, after=after), (0, b""))
-            counted += count
-        return counted
+        return sum(map(len, self.scan(prefix)))
 
     def close(self) -> None:
         environment, self._environment = self._environment, None
@@ -216,19 +212,8 @@ def _list_keys(txn: lmdb.Transaction, prefix: bytes, after: bytes | None) -> lis
     cursor = txn.cursor()
     if not _go_to_next(cursor, prefix, after):
         return []
-    keys = islice(cursor.iternext(keys=True, values=False), _ROWS_PER_COMMIT)
-    return list(takewhile(lambda key: key.startswith(prefix), map(bytes, keys)))
-
-
-def _count_batch(txn: lmdb.Transaction, prefix: bytes, after: bytes | None) -> tuple[int, bytes]:
-    """How many of the next rows are under ``prefix``, and the key to go on after (empty at the end)."""
-    cursor = txn.cursor()
-    if not _go_to_next(cursor, prefix, after):
-        return 0, b""
     keys = cast("list[bytes]", list(islice(cursor.iternext(keys=True, values=False), _ROWS_PER_COMMIT)))
-    if keys[-1].startswith(prefix):
-        return len(keys), keys[-1]
-    return sum(key.startswith(prefix) for key in keys), b""
+    return keys if keys[-1].startswith(prefix) else [key for key in keys if key.startswith(prefix)]
 
 
 def _go_to_next(cursor: lmdb.Cursor, prefix: bytes, after: bytes | None) -> bool:
